@@ -1,0 +1,43 @@
+//! How the broker's servers are.
+
+use async_trait::async_trait;
+use carillon_model::Partition;
+
+use crate::{Incarnation, Life, Result};
+
+/// Looks at the servers behind the broker.
+#[async_trait]
+pub trait Health: Send + Sync {
+    /// The lives of the servers that hold the partitions and, if asked, a gateway's channel. Asked each second; it
+    /// looks at the present primaries, and connections to servers that are primaries no more are given up.
+    async fn lives(&self, channel: Option<&Incarnation>) -> Result<Lives>;
+
+    /// How full the fullest server is.
+    async fn pressure(&self) -> Result<Pressure>;
+
+    /// Checks version, eviction policy, persistence and mode; the error says what to change.
+    async fn check(&self) -> Result<()>;
+}
+
+/// Lives by what they hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lives {
+    /// One for each partition, in order.
+    pub partitions: Vec<Life>,
+    /// The server of the channel that was asked for.
+    pub channel: Option<Life>,
+}
+
+impl Lives {
+    /// The life of a partition's server.
+    pub fn of(&self, partition: Partition) -> Option<&Life> {
+        self.partitions.get(partition.index())
+    }
+}
+
+/// Memory in use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pressure {
+    /// Used share of `maxmemory` on the fullest server, from 0 to 1 (and a little above); 0 without a limit.
+    pub memory: f64,
+}
