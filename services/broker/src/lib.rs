@@ -39,6 +39,7 @@ pub use identity::{FencingToken, Incarnation, Life};
 pub use leases::{Grant, LeaseName, Leases, PartitionGrant};
 pub use lists::{ListItem, Lists, TakeOutcome};
 pub use membership::{Member, Membership, ServiceKind};
+pub use memory::{MemoryBroker, MemoryOptions};
 pub use policy::{PolicySnapshot, PolicyStore};
 pub use queue::{
     Append, AppendOutcome, Appended, Fenced, HeadRead, IdempotencyKey, NewMessage, Queue, QueueItem,

@@ -1,0 +1,88 @@
+//! An owner reads and trims its partition.
+
+use carillon_model::{Offset, Partition};
+
+use crate::{Fenced, FencingToken, HeadRead, Life, QueueRead, memory::state::ServerState};
+
+/// Reads from the head.
+pub fn read_head(
+    state: &ServerState,
+    now: u64,
+    partition: Partition,
+    token: FencingToken,
+    limit: usize,
+) -> HeadRead {
+    let data = state.partition(partition, now);
+    HeadRead {
+        items: data.after(Offset::ZERO, limit),
+        life: state.life.clone(),
+        handled: data.handled(),
+        owned: data.lease.is_of(now, token),
+    }
+}
+
+/// Reads what lies after an offset.
+pub fn read_after(
+    state: &ServerState,
+    now: u64,
+    partition: Partition,
+    after: Offset,
+    limit: usize,
+) -> QueueRead {
+    QueueRead {
+        items: state.partition(partition, now).after(after, limit),
+        life: state.life.clone(),
+    }
+}
+
+/// Acknowledges everything up to an offset.
+pub fn trim(
+    state: &mut ServerState,
+    now: u64,
+    partition: Partition,
+    token: FencingToken,
+    life: &Life,
+    upto: Offset,
+) -> Fenced<()> {
+    if !still_owned(state, now, partition, token, life) {
+        return Fenced::Lost;
+    }
+    let data = state.partition_mut(partition, now);
+    data.tries = None;
+    while data.queue.front().is_some_and(|head| head.offset <= upto) {
+        data.pop();
+    }
+    Fenced::Done(())
+}
+
+/// Counts one more try of the head.
+pub fn count_try(
+    state: &mut ServerState,
+    now: u64,
+    partition: Partition,
+    token: FencingToken,
+    head: Offset,
+) -> Fenced<u32> {
+    let data = state.partition_mut(partition, now);
+    if !data.lease.is_of(now, token) {
+        return Fenced::Lost;
+    }
+    let before = match data.tries {
+        Some((tried, count)) if tried == head => count,
+        _ => 0,
+    };
+    let count = before.saturating_add(1);
+    data.tries = Some((head, count));
+    Fenced::Done(count)
+}
+
+/// The check every write of an owner begins with.
+pub(super) fn still_owned(
+    state: &ServerState,
+    now: u64,
+    partition: Partition,
+    token: FencingToken,
+    life: &Life,
+) -> bool {
+    state.life == *life && state.partition(partition, now).lease.is_of(now, token)
+}

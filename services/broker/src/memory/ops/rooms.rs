@@ -1,0 +1,108 @@
+//! Gateways hold rooms and read their histories.
+
+use carillon_model::{Offset, Partition, Room};
+
+use crate::{
+    HistoryItem, HistoryPage, HistoryQuery, Incarnation, Result, RoomsState,
+    memory::state::{Admission, OVERHEAD, RoomData, ServerState},
+};
+
+/// Adds a route to rooms of a partition and reads where they stand.
+pub fn add_routes(
+    state: &mut ServerState,
+    now: u64,
+    partition: Partition,
+    rooms: &[Room],
+    route: &Incarnation,
+) -> Result<RoomsState> {
+    state.admit(OVERHEAD * rooms.len() as u64, Admission::Drain)?;
+    let data = state.partition_mut(partition, now);
+    let last = rooms
+        .iter()
+        .map(|room| {
+            data.with_room(room, |room| {
+                room.add_route(now, route);
+                room.last(now)
+            })
+        })
+        .collect();
+    Ok(RoomsState {
+        last,
+        partition: state.partition(partition, now).stand(now, &state.life),
+    })
+}
+
+/// Removes a route from rooms of a partition.
+pub fn remove_routes(
+    state: &mut ServerState,
+    now: u64,
+    partition: Partition,
+    rooms: &[Room],
+    route: &Incarnation,
+) {
+    let data = state.partition_mut(partition, now);
+    for room in rooms {
+        if data.room(room).is_some() {
+            data.with_room(room, |room| room.remove_route(route));
+        }
+    }
+}
+
+/// Reads a page of a room's history and where the room and its partition stand.
+pub fn read_history(
+    state: &ServerState,
+    now: u64,
+    partition: Partition,
+    room: &Room,
+    query: HistoryQuery,
+) -> HistoryPage {
+    let data = state.partition(partition, now);
+    let room = data.room(room);
+    let (items, more) = match (room, query.after) {
+        (Some(room), Some(after)) => page(room, now, after, query),
+        _ => (Vec::new(), false),
+    };
+    HistoryPage {
+        last: room.and_then(|room| room.last(now)),
+        items,
+        more,
+        partition: data.stand(now, &state.life),
+    }
+}
+
+fn page(room: &RoomData, now: u64, after: Offset, query: HistoryQuery) -> (Vec<HistoryItem>, bool) {
+    let history = room.history(now);
+    let start = history.partition_point(|item| item.offset <= after);
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    for item in history.iter().skip(start) {
+        bytes += item.message.len();
+        if items.len() >= query.entries || (!items.is_empty() && bytes > query.bytes) {
+            return (items, true);
+        }
+        items.push(item.clone());
+    }
+    (items, false)
+}
+
+/// The newest messages of a room below an offset, newest first.
+pub fn read_newest(
+    state: &ServerState,
+    now: u64,
+    partition: Partition,
+    room: &Room,
+    below: Option<Offset>,
+    limit: usize,
+) -> Vec<HistoryItem> {
+    let data = state.partition(partition, now);
+    let Some(room) = data.room(room) else {
+        return Vec::new();
+    };
+    room.history(now)
+        .iter()
+        .rev()
+        .filter(|item| below.is_none_or(|below| item.offset < below))
+        .take(limit)
+        .cloned()
+        .collect()
+}

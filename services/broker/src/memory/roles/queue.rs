@@ -1,0 +1,91 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use carillon_model::{Offset, Partition};
+
+use super::consume_budget;
+use crate::{
+    Append, AppendOutcome, Fenced, FencingToken, HeadRead, Life, MemoryBroker, Queue, QueueRead, QueueReader,
+    Record, RecordOutcome, Result,
+    memory::{ops, wake},
+};
+
+#[async_trait]
+impl Queue for MemoryBroker {
+    async fn append(&self, append: Append) -> Result<AppendOutcome> {
+        consume_budget().await;
+        let server = self.of_partition(append.partition);
+        let outcome = server.write(|state, now| ops::append::append(state, now, &append))?;
+        if matches!(outcome, AppendOutcome::Appended(_)) {
+            server.wake.queue(append.partition);
+        }
+        Ok(outcome)
+    }
+
+    async fn open_queue(&self, partition: Partition) -> Result<Box<dyn QueueReader>> {
+        Ok(Box::new(MemoryQueueReader {
+            broker: self.clone(),
+            partition,
+        }))
+    }
+
+    async fn record(&self, record: Record) -> Result<Fenced<RecordOutcome>> {
+        consume_budget().await;
+        self.of_partition(record.partition)
+            .write(|state, now| ops::record::record(state, now, &record))
+    }
+
+    async fn trim(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        life: &Life,
+        upto: Offset,
+    ) -> Result<Fenced<()>> {
+        consume_budget().await;
+        Ok(self
+            .of_partition(partition)
+            .write(|state, now| ops::queue::trim(state, now, partition, token, life, upto)))
+    }
+
+    async fn count_try(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        head: Offset,
+    ) -> Result<Fenced<u32>> {
+        consume_budget().await;
+        Ok(self
+            .of_partition(partition)
+            .write(|state, now| ops::queue::count_try(state, now, partition, token, head)))
+    }
+}
+
+struct MemoryQueueReader {
+    broker: MemoryBroker,
+    partition: Partition,
+}
+
+#[async_trait]
+impl QueueReader for MemoryQueueReader {
+    async fn read_head(&mut self, token: FencingToken, limit: usize) -> Result<HeadRead> {
+        consume_budget().await;
+        Ok(self
+            .broker
+            .of_partition(self.partition)
+            .read(|state, now| ops::queue::read_head(state, now, self.partition, token, limit)))
+    }
+
+    async fn read_after(&mut self, after: Offset, limit: usize, block: Duration) -> Result<QueueRead> {
+        consume_budget().await;
+        let server = self.broker.of_partition(self.partition);
+        let read =
+            || server.read(|state, now| ops::queue::read_after(state, now, self.partition, after, limit));
+        let came = wake::until(
+            block,
+            || server.wake.of_queue(self.partition),
+            || Some(read()).filter(|read| !read.items.is_empty()),
+        );
+        Ok(came.await.unwrap_or_else(read))
+    }
+}

@@ -1,0 +1,154 @@
+//! A room: its history, last offset and routes. Each expires by itself.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use carillon_model::{Offset, policy::HistoryLimits};
+
+use super::{OVERHEAD, milliseconds};
+use crate::{
+    HistoryItem, Incarnation,
+    rooms::{LAST_OFFSET_KEPT, ROUTE_KEPT},
+};
+
+#[derive(Clone, Debug, Default)]
+pub(in crate::memory) struct RoomData {
+    last: Option<Expiring<Offset>>,
+    history: Option<Expiring<History>>,
+    routes: Option<Expiring<BTreeSet<Incarnation>>>,
+}
+
+/// A value that is gone at a moment of the server's clock.
+#[derive(Clone, Debug)]
+struct Expiring<T> {
+    value: T,
+    at: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct History {
+    items: VecDeque<HistoryItem>,
+    /// The last offset it ever took; it refuses what is not above.
+    last: Offset,
+    bytes: u64,
+}
+
+impl RoomData {
+    /// The room's last offset, unless it is too long ago.
+    pub(in crate::memory) fn last(&self, now: u64) -> Option<Offset> {
+        alive(&self.last, now).copied()
+    }
+
+    /// What is kept of its messages, oldest first.
+    pub(in crate::memory) fn history(&self, now: u64) -> &VecDeque<HistoryItem> {
+        static NOTHING: VecDeque<HistoryItem> = VecDeque::new();
+        alive(&self.history, now).map_or(&NOTHING, |history| &history.items)
+    }
+
+    /// The gateways that hold it.
+    pub(in crate::memory) fn routes(&self, now: u64) -> impl Iterator<Item = &Incarnation> {
+        alive(&self.routes, now).into_iter().flatten()
+    }
+
+    /// The kept message with this offset.
+    pub(in crate::memory) fn kept(&self, now: u64, offset: Offset) -> Option<&HistoryItem> {
+        let history = self.history(now);
+        let place = history.binary_search_by_key(&offset, |item| item.offset).ok()?;
+        history.get(place)
+    }
+
+    /// Whether this offset was recorded already, or one after it.
+    pub(in crate::memory) fn refuses(&self, now: u64, offset: Offset) -> bool {
+        let history_last = alive(&self.history, now).map(|history| history.last);
+        self.last(now)
+            .max(history_last)
+            .is_some_and(|last| offset <= last)
+    }
+
+    /// Records a message that [is not refused](Self::refuses).
+    pub(in crate::memory) fn record(&mut self, now: u64, item: HistoryItem, limits: HistoryLimits) {
+        self.last = Some(Expiring {
+            value: item.offset,
+            at: now.saturating_add(milliseconds(LAST_OFFSET_KEPT)),
+        });
+        if !limits.keeps_any() {
+            self.history = None;
+            return;
+        }
+        if alive(&self.history, now).is_none() {
+            self.history = None;
+        }
+        let history = self.history.get_or_insert_with(|| Expiring {
+            value: History::default(),
+            at: 0,
+        });
+        history.at = now.saturating_add(milliseconds(limits.age));
+        history.value.push(item, limits);
+    }
+
+    pub(in crate::memory) fn add_route(&mut self, now: u64, route: &Incarnation) {
+        if alive(&self.routes, now).is_none() {
+            self.routes = None;
+        }
+        let routes = self.routes.get_or_insert_with(|| Expiring {
+            value: BTreeSet::new(),
+            at: 0,
+        });
+        routes.at = now.saturating_add(milliseconds(ROUTE_KEPT));
+        routes.value.insert(route.clone());
+    }
+
+    pub(in crate::memory) fn remove_route(&mut self, route: &Incarnation) {
+        if let Some(routes) = &mut self.routes {
+            routes.value.remove(route);
+            if routes.value.is_empty() {
+                self.routes = None;
+            }
+        }
+    }
+
+    /// Frees what is expired. `false`: nothing is left.
+    pub(in crate::memory) fn sweep(&mut self, now: u64) -> bool {
+        if alive(&self.last, now).is_none() {
+            self.last = None;
+        }
+        if alive(&self.history, now).is_none() {
+            self.history = None;
+        }
+        if alive(&self.routes, now).is_none() {
+            self.routes = None;
+        }
+        self.last.is_some() || self.history.is_some() || self.routes.is_some()
+    }
+
+    /// Its bytes, about.
+    pub(in crate::memory) fn used(&self) -> u64 {
+        let history = self.history.as_ref().map_or(0, |history| {
+            history.value.bytes + OVERHEAD * history.value.items.len() as u64
+        });
+        let routes = self
+            .routes
+            .as_ref()
+            .map_or(0, |routes| OVERHEAD * routes.value.len() as u64);
+        history + routes + 2 * OVERHEAD
+    }
+}
+
+impl History {
+    fn push(&mut self, item: HistoryItem, limits: HistoryLimits) {
+        self.last = item.offset;
+        self.bytes += item.message.len() as u64;
+        self.items.push_back(item);
+        while self.items.len() as u64 > limits.size || self.bytes > limits.bytes {
+            let Some(oldest) = self.items.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.message.len() as u64;
+        }
+    }
+}
+
+fn alive<T>(slot: &Option<Expiring<T>>, now: u64) -> Option<&T> {
+    slot.as_ref()
+        .filter(|expiring| now < expiring.at)
+        .map(|expiring| &expiring.value)
+}
