@@ -1,0 +1,162 @@
+//! What the hub counts, all of fixed cardinality.
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
+
+use super::outbox::CloseReason;
+
+/// The counters and gauges of a gateway's hub. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HubMetrics {
+    pub(super) sessions: IntGauge,
+    pub(super) closes: IntCounterVec,
+    pub(super) deliveries: IntCounter,
+    pub(super) frames: IntCounter,
+    pub(super) frames_unheld: IntCounter,
+    pub(super) unreadable: IntCounter,
+    pub(super) repeats_dropped: IntCounter,
+    pub(super) holes_found: IntCounter,
+    pub(super) gaps_told: IntCounter,
+    pub(super) resets: IntCounter,
+    pub(super) recoveries: IntCounterVec,
+    pub(super) recoveries_from_memory: IntCounter,
+    pub(super) caught_up_after_join: IntCounter,
+    pub(super) history_reads: IntCounter,
+    pub(super) routes_reasserted: IntCounter,
+    pub(super) overruns: IntCounter,
+    pub(super) channels_lost: IntCounter,
+    pub(super) failovers: IntCounter,
+    pub(super) reincarnations: IntCounter,
+    pub(super) fell_behind: IntCounter,
+    pub(super) session_messages_dropped: IntCounter,
+    pub(super) broker_errors: IntCounterVec,
+    pub(super) publishes: IntCounterVec,
+    pub(super) rooms: IntGauge,
+    pub(super) tail_bytes_gauge: IntGauge,
+    pub(super) tail_bytes: Arc<AtomicUsize>,
+}
+
+/// Counts a session while it lives.
+#[derive(Debug)]
+pub(super) struct SessionGauge(IntGauge);
+
+impl Drop for SessionGauge {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl HubMetrics {
+    /// Registers everything; fails if a name is taken.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| register(registry, IntCounter::new(named(name), help)?);
+        let counters = |name: &str, help: &str, label: &str| {
+            register(
+                registry,
+                IntCounterVec::new(Opts::new(named(name), help), &[label])?,
+            )
+        };
+        let gauge = |name: &str, help: &str| register(registry, IntGauge::new(named(name), help)?);
+        let closes = counters(
+            "sessions_closed_total",
+            "Sessions that ended, by reason.",
+            "reason",
+        )?;
+        for reason in CloseReason::ALL {
+            closes.with_label_values(&[reason.as_str()]);
+        }
+        let recoveries = counters(
+            "recoveries_total",
+            "Joins, by what became of their cursor.",
+            "result",
+        )?;
+        for result in ["fresh", "complete", "incomplete"] {
+            recoveries.with_label_values(&[result]);
+        }
+        Ok(Self {
+            sessions: gauge("sessions", "Sessions held.")?,
+            closes,
+            deliveries: counter("deliveries_total", "Messages queued for sessions.")?,
+            frames: counter("frames_total", "Messages that came through the channel.")?,
+            frames_unheld: counter(
+                "frames_unheld_total",
+                "Messages for rooms this gateway does not hold.",
+            )?,
+            unreadable: counter(
+                "unreadable_entries_total",
+                "Entries of channel or history that could not be read.",
+            )?,
+            repeats_dropped: counter("repeats_dropped_total", "Messages that had come before.")?,
+            holes_found: counter(
+                "holes_found_total",
+                "Messages whose prev showed that something was missed.",
+            )?,
+            gaps_told: counter(
+                "gaps_told_total",
+                "Times a session was told that something is missing.",
+            )?,
+            resets: counter(
+                "resets_total",
+                "Positions taken back because Redis lost what they had seen.",
+            )?,
+            recoveries,
+            recoveries_from_memory: counter("recoveries_from_memory_total", "Joins served without Redis.")?,
+            caught_up_after_join: counter(
+                "catch_ups_after_reassertion_total",
+                "Sessions that a re-asserted route found behind.",
+            )?,
+            history_reads: counter("history_reads_total", "Pages of history read.")?,
+            routes_reasserted: counter("routes_reasserted_total", "Routes added again.")?,
+            overruns: counter(
+                "overruns_total",
+                "Times the channel was emptied because it was full.",
+            )?,
+            channels_lost: counter(
+                "channels_lost_total",
+                "Times the channel was found behind its reader.",
+            )?,
+            failovers: counter("failovers_total", "Changes of a server's life.")?,
+            reincarnations: counter(
+                "reincarnations_total",
+                "Times this gateway had been declared dead.",
+            )?,
+            fell_behind: counter("sessions_fell_behind_total", "Times a session's outbox was full.")?,
+            session_messages_dropped: counter(
+                "session_messages_dropped_total",
+                "Messages to one session that its full outbox could not take.",
+            )?,
+            broker_errors: counters(
+                "broker_errors_total",
+                "Failed calls to the broker, by kind.",
+                "kind",
+            )?,
+            publishes: counters("publishes_total", "Messages of clients, by outcome.", "outcome")?,
+            rooms: gauge("rooms", "Rooms held, lingering ones included.")?,
+            tail_bytes_gauge: gauge("tail_bytes", "Bytes of recent messages kept in memory.")?,
+            tail_bytes: Arc::default(),
+        })
+    }
+
+    pub(super) fn session(&self) -> SessionGauge {
+        self.sessions.inc();
+        SessionGauge(self.sessions.clone())
+    }
+
+    /// How many sessions are held.
+    pub fn session_count(&self) -> u64 {
+        u64::try_from(self.sessions.get()).unwrap_or(0)
+    }
+}
+
+fn named(name: &str) -> String {
+    format!("carillon_gateway_{name}")
+}
+
+fn register<T: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: T,
+) -> Result<T, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}

@@ -1,0 +1,352 @@
+//! The hub: rooms, sessions, recovery and outboxes. It knows nothing of Socket.IO.
+//!
+//! A transport [connects](Hub::connect) a session and gets a [`SessionHandle`]: it asks through the handle and writes
+//! what comes out of the handle's outbox. Behind it work
+//!
+//! - the [shards](shard), which own sessions and rooms,
+//! - the [channel](channel)'s reader, which brings frames,
+//! - the [routes](routes)' keeper, which says in Redis what this gateway holds,
+//! - the [history](history) reader, which shards share,
+//! - the [life](life) task, which keeps the incarnation alive and sees failovers,
+//! - a line of [publishes](publish) per session.
+//!
+//! The rules they follow are DESIGN §5, *Gateway*; the simulator runs this code, not a model of it.
+
+mod channel;
+mod health;
+mod history;
+mod life;
+mod metrics;
+mod mutations;
+mod outbox;
+mod publish;
+mod routes;
+mod session;
+mod settings;
+mod shard;
+mod standing;
+mod ticks;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use carillon_broker::SharedBroker;
+use carillon_model::{Offset, policy::Policy};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    task::JoinSet,
+    time::Instant,
+};
+
+pub use health::{Check, HubHealth};
+pub use metrics::HubMetrics;
+pub use mutations::HubMutations;
+pub use outbox::{CloseReason, CursorNote, Delivery, OutboxReceiver, Outgoing};
+pub use publish::{Publish, PublishReceipt, Published};
+pub use session::{Connect, Identity, Joined, Refusal, RefusalCode, SessionHandle, Start};
+pub use settings::HubSettings;
+
+use self::{
+    channel::ChannelTask,
+    history::{HistoryReader, HistoryRequests},
+    life::{LifeTask, Registrar},
+    publish::{PublishDesk, Publisher},
+    routes::{RouteKeeper, RouteTable},
+    shard::{Request, SessionKey, Shard, Shards, Surroundings},
+    standing::Standing,
+    ticks::Ticks,
+};
+
+/// What a hub is made of.
+#[derive(Debug)]
+pub struct HubParts {
+    /// Where it meets the other services.
+    pub broker: SharedBroker,
+    /// What is allowed; it may change at any time.
+    pub policy: watch::Receiver<Arc<Policy>>,
+    /// What was set.
+    pub settings: HubSettings,
+    /// What it counts.
+    pub metrics: HubMetrics,
+    /// Where incarnations' ids come from; seeded in simulations.
+    pub random: fastrand::Rng,
+    /// Rules broken on purpose; none outside tests.
+    pub mutations: HubMutations,
+}
+
+/// A gateway's hub. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    broker: SharedBroker,
+    settings: HubSettings,
+    metrics: HubMetrics,
+    health: HubHealth,
+    shards: Shards,
+    desk: Arc<PublishDesk>,
+    sessions: AtomicU64,
+    draining: Arc<AtomicBool>,
+    standing: watch::Sender<Option<Standing>>,
+}
+
+/// The hub's tasks; they end when this is dropped.
+#[derive(Debug)]
+pub struct HubTasks(JoinSet<()>);
+
+impl HubTasks {
+    /// Waits until one of the tasks ends, which none ever should.
+    pub async fn failed(&mut self) {
+        self.0.join_next().await;
+    }
+}
+
+impl Hub {
+    /// Starts the hub's tasks. Sessions can connect at once; they are served as soon as the broker answers.
+    pub fn start(parts: HubParts) -> (Self, HubTasks) {
+        let HubParts {
+            broker,
+            policy,
+            mut settings,
+            metrics,
+            random,
+            mutations,
+        } = parts;
+        settings.shards = settings.shards.clamp(1, 64);
+        let partitions = broker.partitions();
+        let health = HubHealth::new(&settings);
+        let draining = Arc::new(AtomicBool::new(false));
+        let (shards, inboxes) = shard::queues(settings.shards);
+        let desk = Arc::new(PublishDesk {
+            broker: Arc::clone(&broker),
+            partitions,
+            policy: policy.clone(),
+            settings: settings.clone(),
+            metrics: metrics.clone(),
+            known: partitions
+                .partitions()
+                .map(|_| Mutex::new(Offset::ZERO))
+                .collect(),
+        });
+        let registrar = Registrar {
+            broker: Arc::clone(&broker),
+            settings: settings.clone(),
+            policy: policy.clone(),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            draining: Arc::clone(&draining),
+            random: Arc::new(Mutex::new(random)),
+        };
+        let hub = Self(Arc::new(Inner {
+            broker,
+            settings,
+            metrics,
+            health,
+            shards,
+            desk,
+            sessions: AtomicU64::new(0),
+            draining,
+            standing: watch::Sender::new(None),
+        }));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(hub.clone().run(registrar, inboxes, policy, mutations));
+        (hub, HubTasks(tasks))
+    }
+
+    async fn run(
+        self,
+        registrar: Registrar,
+        inboxes: Vec<shard::ShardInbox>,
+        policy: watch::Receiver<Arc<Policy>>,
+        mutations: HubMutations,
+    ) {
+        let inner = &self.0;
+        let (incarnation, lives) = registrar.register_patiently().await;
+        let standing = Standing::new(incarnation, &lives);
+        inner.standing.send_replace(Some(standing.clone()));
+        let partitions = inner.broker.partitions();
+        let routes = Arc::new(RouteTable::default());
+        let requests = Arc::new(HistoryRequests::default());
+        let look_at_lives = Arc::new(Notify::new());
+        let ticks = Ticks::default();
+        let around = Surroundings {
+            partitions,
+            policy,
+            routes: Arc::clone(&routes),
+            history: Arc::clone(&requests),
+            standing: standing.clone(),
+            ticks: ticks.clone(),
+            settings: inner.settings.clone(),
+            mutations,
+            metrics: inner.metrics.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            tasks.spawn(Shard::new(index, around.clone()).run(inbox));
+        }
+        tasks.spawn(
+            RouteKeeper {
+                broker: Arc::clone(&inner.broker),
+                partitions,
+                table: Arc::clone(&routes),
+                standing: standing.clone(),
+                ticks: ticks.clone(),
+                shards: inner.shards.clone(),
+                settings: inner.settings.clone(),
+                mutations,
+                metrics: inner.metrics.clone(),
+                look_at_lives: Arc::clone(&look_at_lives),
+            }
+            .run(),
+        );
+        tasks.spawn(
+            HistoryReader {
+                broker: Arc::clone(&inner.broker),
+                partitions,
+                requests,
+                standing: standing.clone(),
+                ticks,
+                shards: inner.shards.clone(),
+                settings: inner.settings.clone(),
+                metrics: inner.metrics.clone(),
+                look_at_lives: Arc::clone(&look_at_lives),
+            }
+            .run(),
+        );
+        tasks.spawn(
+            ChannelTask {
+                broker: Arc::clone(&inner.broker),
+                partitions,
+                standing: standing.clone(),
+                shards: inner.shards.clone(),
+                routes: Arc::clone(&routes),
+                settings: inner.settings.clone(),
+                metrics: inner.metrics.clone(),
+                health: inner.health.clone(),
+                look_at_lives: Arc::clone(&look_at_lives),
+            }
+            .run(),
+        );
+        tasks.spawn(
+            LifeTask {
+                registrar,
+                partitions,
+                standing,
+                routes,
+                look_at_lives,
+            }
+            .run(),
+        );
+        // None of them ends by itself; one that panicked has taken its part of the gateway with it.
+        let ended = tasks.join_next().await;
+        tracing::error!(?ended, "a task of the hub ended; the gateway can't go on");
+    }
+
+    /// Takes in a session. Its rooms by identity and those of its cursors are joined at once; where it starts in each
+    /// is told through its outbox.
+    pub async fn connect(&self, connect: Connect) -> Result<SessionHandle, Refusal> {
+        let inner = &self.0;
+        if inner.draining.load(Ordering::Relaxed) {
+            return Err(Refusal::new(
+                RefusalCode::Draining,
+                "this gateway is going; connect again to reach another",
+            ));
+        }
+        if inner.metrics.session_count() >= inner.settings.capacity {
+            let message = format!("this gateway holds {} sessions already", inner.settings.capacity);
+            return Err(Refusal::new(RefusalCode::Full, message));
+        }
+        let key = SessionKey(inner.sessions.fetch_add(1, Ordering::Relaxed));
+        let queues = inner.shards.of(key);
+        let (outbox, receiver) =
+            outbox::Outbox::new(inner.settings.outbox_bytes, key, Arc::clone(&queues.signals));
+        let Connect { id, identity, since } = connect;
+        let handle = SessionHandle {
+            key,
+            id: Arc::clone(&id),
+            identity: identity.clone(),
+            requests: queues.requests.clone(),
+            signals: Arc::clone(&queues.signals),
+            broker: Arc::clone(&inner.broker),
+            publisher: Publisher::new(Arc::clone(&inner.desk), Arc::clone(&id), identity.clone()),
+            outbox: Some(receiver),
+        };
+        let request = Request::Connect {
+            session: key,
+            id,
+            identity,
+            since,
+            outbox,
+        };
+        queues.requests.send(request).await.map_err(|_| Refusal::gone())?;
+        Ok(handle)
+    }
+
+    /// Whether this gateway's own path works.
+    pub fn health(&self) -> &HubHealth {
+        &self.0.health
+    }
+
+    /// This gateway's present incarnation, once it is registered.
+    pub fn incarnation(&self) -> Option<carillon_broker::Incarnation> {
+        self.0
+            .standing
+            .borrow()
+            .as_ref()
+            .map(|standing| standing.view().incarnation.clone())
+    }
+
+    /// Hands all sessions over: closes their transports at an even pace, so that they reconnect elsewhere without a
+    /// storm, and answers when none is left or time is up. From the start no session is taken in any more.
+    pub async fn drain(&self) {
+        let inner = &self.0;
+        inner.draining.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + inner.settings.drain_timeout;
+        let pace = Duration::from_millis(100);
+        // Four fifths of the time for the pace, the rest for the last ones to go.
+        let paces = (inner.settings.drain_timeout.as_millis() * 4 / 5 / pace.as_millis()).max(1);
+        let even = u128::from(inner.metrics.session_count()).div_ceil(paces);
+        let per_pace = usize::try_from(even.max(u128::from(inner.settings.drain_rate / 10)).max(1))
+            .unwrap_or(usize::MAX);
+        tracing::info!(
+            sessions = inner.metrics.session_count(),
+            per_second = per_pace * 10,
+            "handing sessions over"
+        );
+        while inner.metrics.session_count() > 0 && Instant::now() < deadline {
+            let mut left = per_pace;
+            let shards = inner.shards.count();
+            for (index, queues) in inner.shards.iter().enumerate() {
+                let count = left.div_ceil(shards - index);
+                left -= count;
+                let (reply, answer) = oneshot::channel();
+                let request = Request::Close {
+                    count,
+                    reason: CloseReason::Draining,
+                    reply,
+                };
+                if queues.requests.send(request).await.is_ok() {
+                    let _ = answer.await;
+                }
+            }
+            tokio::time::sleep(pace).await;
+        }
+    }
+
+    /// Leaves for good: the incarnation is deregistered, so that dispatchers stop sending at once.
+    pub async fn leave(&self) {
+        let Some(incarnation) = self.incarnation() else {
+            return;
+        };
+        if let Err(error) = carillon_broker::Membership::deregister(&*self.0.broker, &incarnation).await {
+            tracing::warn!(%error, %incarnation, "could not deregister; the incarnation expires by itself");
+        }
+    }
+}

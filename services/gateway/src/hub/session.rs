@@ -1,0 +1,279 @@
+//! A session as its transport sees it: something that asks and an outbox that answers.
+
+use std::{fmt, sync::Arc};
+
+use carillon_broker::SharedBroker;
+use carillon_model::{Data, Message, Offset, Room, policy::RoomPattern};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    outbox::Delivery,
+    outbox::{CloseReason, OutboxReceiver},
+    publish::{Publish, PublishReceipt, Publisher},
+    shard::{Request, SessionKey, Signals},
+};
+
+/// Who a session is, as the transport found out at its handshake.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// The user; `None` is anonymous.
+    pub user: Option<Arc<str>>,
+    /// Rooms the session may join beyond policy.
+    pub rooms: Arc<[RoomPattern]>,
+}
+
+/// A handshake that succeeded.
+#[derive(Debug)]
+pub struct Connect {
+    /// The session's id: unique for ever, as `session:<id>` names a room.
+    pub id: Arc<str>,
+    /// Who it is.
+    pub identity: Identity,
+    /// The cursors it brought, at most [`HubSettings::rooms_per_session`](super::HubSettings::rooms_per_session).
+    pub since: Vec<(Room, Offset)>,
+}
+
+/// Where a session starts in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With what comes now.
+    Now,
+    /// After a cursor.
+    Since(Offset),
+    /// With up to so many of the messages that are there.
+    Rewind(usize),
+}
+
+/// A room a session has joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Joined {
+    /// The room.
+    pub room: Room,
+    /// The place before what it will get.
+    pub offset: Option<Offset>,
+    /// Whether nothing is missing between its cursor and that place.
+    pub recovered: bool,
+}
+
+/// A refusal, as a client sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Refusal {
+    /// For machines: a fixed word.
+    pub code: RefusalCode,
+    /// For people: what was wrong, and what to do.
+    pub message: String,
+}
+
+/// Why something was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// The request has another shape than it should.
+    BadRequest,
+    /// A name no room can have.
+    BadRoom,
+    /// The room is joined by identity, never on request.
+    ReservedRoom,
+    /// Policy does not allow it.
+    Forbidden,
+    /// The session is in as many rooms as it may be.
+    TooManyRooms,
+    /// The session is not in this room.
+    NotJoined,
+    /// No policy says what becomes of this event.
+    UnknownEvent,
+    /// The data is over the limit.
+    TooLarge,
+    /// The queue or the broker's memory is full.
+    QueueFull,
+    /// The idempotency key was used with another content.
+    KeyReused,
+    /// More requests wait than a session may have.
+    TooManyRequests,
+    /// The broker is away; nothing was written.
+    Unavailable,
+    /// The broker's answer was lost; repeating with the same key is safe.
+    OutcomeUnknown,
+    /// The gateway holds as many sessions as it may.
+    Full,
+    /// The gateway is on its way out.
+    Draining,
+}
+
+impl RefusalCode {
+    /// The word, also as a metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::BadRoom => "bad_room",
+            Self::ReservedRoom => "reserved_room",
+            Self::Forbidden => "forbidden",
+            Self::TooManyRooms => "too_many_rooms",
+            Self::NotJoined => "not_joined",
+            Self::UnknownEvent => "unknown_event",
+            Self::TooLarge => "too_large",
+            Self::QueueFull => "queue_full",
+            Self::KeyReused => "key_reused",
+            Self::TooManyRequests => "too_many_requests",
+            Self::Unavailable => "unavailable",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Full => "gateway_full",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl fmt::Display for RefusalCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl Refusal {
+    /// A refusal with this code and sentence.
+    pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn gone() -> Self {
+        Self::new(RefusalCode::Unavailable, "the session has ended")
+    }
+}
+
+/// A session's end of the hub. Dropping it ends the session.
+#[derive(Debug)]
+pub struct SessionHandle {
+    pub(super) key: SessionKey,
+    pub(super) id: Arc<str>,
+    pub(super) identity: Identity,
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) signals: Arc<Signals>,
+    pub(super) broker: SharedBroker,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) outbox: Option<OutboxReceiver>,
+}
+
+impl SessionHandle {
+    /// The session's id.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What is to be written to the client; the transport takes it once and drains it.
+    pub fn take_outbox(&mut self) -> Option<OutboxReceiver> {
+        self.outbox.take()
+    }
+
+    /// Joins a room, by policy, or joins it again. Answers once it is known where the session starts; what it missed
+    /// follows through the outbox.
+    pub async fn join(&self, room: Room, start: Start) -> Result<Joined, Refusal> {
+        let since = match start {
+            Start::Now => None,
+            Start::Since(offset) => Some(offset),
+            Start::Rewind(0) => None,
+            Start::Rewind(count) => {
+                let newest = self.broker.read_newest(&room, None, count).await;
+                newest
+                    .map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?
+                    .last()
+                    .map(|oldest| oldest.prev)
+            }
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Join {
+            session: self.key,
+            room,
+            since,
+            reply,
+        };
+        self.requests.send(request).await.map_err(|_| Refusal::gone())?;
+        answer.await.map_err(|_| Refusal::gone())?
+    }
+
+    /// Leaves a room. Leaving one the session is not in is refused with `not_joined`.
+    pub async fn leave(&self, room: Room) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(Request::Leave {
+                session: self.key,
+                room,
+                reply,
+            })
+            .await
+            .map_err(|_| Refusal::gone())?;
+        answer.await.map_err(|_| Refusal::gone())?
+    }
+
+    /// Whether the session is in the room.
+    pub async fn is_member(&self, room: Room) -> Result<bool, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(Request::IsMember {
+                session: self.key,
+                room,
+                reply,
+            })
+            .await
+            .map_err(|_| Refusal::gone())?;
+        answer.await.map_err(|_| Refusal::gone())
+    }
+
+    /// Queues a message for a room, by policy. Synchronous, so that a session's messages keep the order of its calls;
+    /// the receipt answers when the message is kept or refused.
+    pub fn enqueue_publish(&self, publish: Publish) -> Result<PublishReceipt, Refusal> {
+        self.publisher.publish(publish)
+    }
+
+    /// Queues what policy makes of a client's event, as [`SessionHandle::enqueue_publish`].
+    pub fn enqueue_event(
+        &self,
+        event: &str,
+        data: Data,
+        traceparent: String,
+    ) -> Result<PublishReceipt, Refusal> {
+        self.publisher.event(event, data, traceparent)
+    }
+
+    /// The newest messages of a room the session is in, below an offset (exclusive), newest first.
+    pub async fn history(
+        &self,
+        room: Room,
+        before: Option<Offset>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Delivery>>, Refusal> {
+        if !self.is_member(room.clone()).await? {
+            let message = format!("join `{room}` before reading its history");
+            return Err(Refusal::new(RefusalCode::NotJoined, message));
+        }
+        let items = self.broker.read_newest(&room, before, limit).await;
+        let items = items.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;
+        let deliveries = items.into_iter().filter_map(|item| {
+            let message = Message::decode(item.message).ok()?;
+            Delivery::new(room.clone(), item.offset, Some(item.prev), message)
+                .ok()
+                .map(Arc::new)
+        });
+        Ok(deliveries.collect())
+    }
+
+    /// Ends the session with a reason, as the transport found it (for the count of closes).
+    pub fn closed(&self, reason: CloseReason) {
+        self.signals.gone(self.key, Some(reason));
+    }
+}
+
+impl Drop for SessionHandle {
+    fn drop(&mut self) {
+        self.signals.gone(self.key, None);
+    }
+}

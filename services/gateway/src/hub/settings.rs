@@ -1,0 +1,101 @@
+//! What can be set of the hub.
+
+use std::time::Duration;
+
+/// The hub's settings; the defaults are those of DESIGN §13.
+#[derive(Clone, Debug)]
+pub struct HubSettings {
+    /// The pod's name: the first half of every incarnation.
+    pub pod: String,
+    /// Where other gateways reach this one (`host:port`).
+    pub address: String,
+    /// Shards: tasks that each own a part of the sessions. 1 to 64.
+    pub shards: usize,
+    /// Sessions at most.
+    pub capacity: u64,
+    /// Bytes that may wait for one session.
+    pub outbox_bytes: usize,
+    /// Rooms a session may join on request.
+    pub rooms_per_session: usize,
+    /// Bytes of one message's data.
+    pub message_bytes: usize,
+    /// Entries a partition's queue may hold before clients' publishes are refused.
+    pub queue_limit: u64,
+    /// How long clients' idempotency keys are kept.
+    pub keep_keys: Duration,
+    /// Bytes of recent messages kept in memory per room and shard.
+    pub tail_bytes: usize,
+    /// Bytes of recent messages kept in memory altogether.
+    pub tails_bytes: usize,
+    /// Entries in a page of history.
+    pub page_entries: usize,
+    /// Bytes in a page of history.
+    pub page_bytes: usize,
+    /// Pages of different rooms that are read at once.
+    pub concurrent_reads: usize,
+    /// How long a room without members keeps its route.
+    pub linger: Duration,
+    /// How often routes are renewed; a third of how long they are kept.
+    pub route_refresh: Duration,
+    /// How long the incarnation lives without renewal.
+    pub alive_for: Duration,
+    /// How often it is renewed.
+    pub renew: Duration,
+    /// How often the servers' lives are looked at.
+    pub look_at_lives: Duration,
+    /// When rooms are caught up once more after a failover.
+    pub second_look: Duration,
+    /// How often others are told of this gateway's state.
+    pub report: Duration,
+    /// How long a read of the channel waits.
+    pub channel_block: Duration,
+    /// How much longer than its time a read may take before it is given up.
+    pub watchdog: Duration,
+    /// How long a failed call waits before it is tried again.
+    pub retry: Duration,
+    /// How long the broker may be silent before the gateway is unready.
+    pub health_patience: Duration,
+    /// By how much this gateway's probes may be behind the others' before it is unready.
+    pub probe_patience: Duration,
+    /// The longest a draining gateway takes to hand its sessions over.
+    pub drain_timeout: Duration,
+    /// Sessions handed over per second at least, so that a small gateway is gone soon; a larger one goes faster, to
+    /// meet its deadline.
+    pub drain_rate: u64,
+}
+
+impl HubSettings {
+    /// The defaults, for a pod of this name.
+    pub fn new(pod: impl Into<String>) -> Self {
+        Self {
+            pod: pod.into(),
+            address: String::new(),
+            shards: 2,
+            capacity: 50_000,
+            outbox_bytes: 1 << 20,
+            rooms_per_session: 200,
+            message_bytes: 64 << 10,
+            queue_limit: 100_000,
+            keep_keys: super::publish::KEEP_KEYS,
+            tail_bytes: 64 << 10,
+            tails_bytes: 64 << 20,
+            page_entries: 500,
+            page_bytes: 256 << 10,
+            concurrent_reads: 32,
+            linger: Duration::from_secs(30),
+            route_refresh: Duration::from_secs(8 * 3600),
+            alive_for: Duration::from_secs(10),
+            renew: Duration::from_secs(2),
+            look_at_lives: Duration::from_secs(1),
+            second_look: Duration::from_secs(30),
+            report: Duration::from_secs(5),
+            channel_block: Duration::from_secs(2),
+            watchdog: Duration::from_secs(5),
+            retry: super::routes::RETRY,
+            health_patience: Duration::from_secs(8),
+            probe_patience: Duration::from_secs(20),
+            drain_timeout: Duration::from_secs(30),
+            drain_rate: 100,
+        }
+    }
+}

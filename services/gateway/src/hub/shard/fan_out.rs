@@ -1,0 +1,269 @@
+//! Frames to members, in slices.
+//!
+//! A wide room is walked a few hundred members at a time; requests and answers of Redis get in between, so that a
+//! join never waits behind a broadcast. The room's last offset moves when the walk begins. A session that is not
+//! live when its turn comes is passed by: its own catch-up has to reach the room's last offset before it is live.
+
+use std::sync::Arc;
+
+use carillon_model::{Room, policy::SlowSessions};
+use indexmap::IndexMap;
+
+use super::{SessionKey, Shard, member::Standing, sessions::Session};
+use crate::hub::{
+    outbox::{CloseReason, CursorNote, Delivery},
+    ticks::Tick,
+};
+
+/// A walk over a room's members.
+#[derive(Debug)]
+pub(super) struct FanOut {
+    room: Room,
+    messages: Vec<Frame>,
+    members: Arc<[SessionKey]>,
+    next: usize,
+    keeps_history: bool,
+    slow: SlowSessions,
+}
+
+#[derive(Debug)]
+struct Frame {
+    delivery: Arc<Delivery>,
+    /// Its prev was above what the room had seen: something was missed.
+    hole: bool,
+}
+
+/// Members per slice.
+const SLICE: usize = 256;
+
+/// What became of a message for one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// It is in the outbox, or had been before.
+    Done,
+    /// The outbox is full.
+    Full,
+}
+
+impl Shard {
+    /// Takes in a batch of frames: one walk per room.
+    pub(super) fn frames(&mut self, frames: Vec<Arc<Delivery>>) {
+        let mut by_room: IndexMap<Room, Vec<Arc<Delivery>>> = IndexMap::new();
+        for delivery in frames {
+            by_room.entry(delivery.room.clone()).or_default().push(delivery);
+        }
+        for (room, deliveries) in by_room {
+            self.begin_fan_out(room, deliveries);
+        }
+    }
+
+    fn begin_fan_out(&mut self, name: Room, deliveries: Vec<Arc<Delivery>>) {
+        let Some(room) = self.rooms.get_mut(&name) else {
+            return;
+        };
+        let rule = Arc::clone(self.around.policy.borrow().room(&name));
+        let keeps_history = rule.history.keeps_any() && name.has_offsets();
+        let now = self.around.ticks.now();
+        let mut messages = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let last = room.last();
+            if last.is_some_and(|last| delivery.offset <= last) {
+                self.around.metrics.repeats_dropped.inc();
+                continue;
+            }
+            let hole = match (last, delivery.prev) {
+                (Some(last), Some(prev)) => prev > last && !self.around.mutations.prev_check_removed,
+                _ => false,
+            };
+            if hole {
+                self.around.metrics.holes_found.inc();
+            }
+            room.set_last(delivery.offset, now);
+            if keeps_history {
+                let settings = &self.around.settings;
+                let contiguous = last.is_some() && !hole;
+                room.tail
+                    .push(&delivery, contiguous, settings.tail_bytes, settings.tails_bytes);
+            }
+            messages.push(Frame { delivery, hole });
+        }
+        if messages.is_empty() || room.members.is_empty() {
+            return;
+        }
+        let members = room.members();
+        self.fan_outs.push_back(FanOut {
+            room: name,
+            messages,
+            members,
+            next: 0,
+            keeps_history,
+            slow: rule.slow,
+        });
+    }
+
+    /// Walks on for one slice.
+    pub(super) fn slice(&mut self) {
+        let Some(mut walk) = self.fan_outs.pop_front() else {
+            return;
+        };
+        let end = (walk.next + SLICE).min(walk.members.len());
+        let members = Arc::clone(&walk.members);
+        for key in members.get(walk.next..end).unwrap_or_default() {
+            self.deliver_frames(*key, &walk);
+        }
+        walk.next = end;
+        if end < members.len() {
+            self.fan_outs.push_front(walk);
+        }
+    }
+
+    fn deliver_frames(&mut self, key: SessionKey, walk: &FanOut) {
+        for Frame { delivery, hole } in &walk.messages {
+            let Some(session) = self.sessions.get_mut(&key) else {
+                return;
+            };
+            let Some(membership) = session.rooms.get_mut(&walk.room) else {
+                return;
+            };
+            if !membership.is_live() {
+                return;
+            }
+            if let (true, Some(prev)) = (*hole, delivery.prev)
+                && prev > membership.position
+            {
+                if walk.keeps_history {
+                    self.read_on(key, &walk.room);
+                    return;
+                }
+                membership.position = prev;
+                session.outbox.tell(
+                    &walk.room,
+                    CursorNote::At {
+                        offset: prev,
+                        recovered: false,
+                    },
+                );
+            }
+            if self.push(key, delivery) == Pushed::Full {
+                self.fell_behind(key, walk, delivery.weight);
+                return;
+            }
+        }
+    }
+
+    /// Queues a message for a session that has everything before it.
+    pub(super) fn push(&mut self, key: SessionKey, delivery: &Arc<Delivery>) -> Pushed {
+        let filter = !self.around.mutations.filter_without_session_cursor;
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return Pushed::Done;
+        };
+        let Some(membership) = session.rooms.get_mut(&delivery.room) else {
+            return Pushed::Done;
+        };
+        if (filter && delivery.offset <= membership.position) || session.closing {
+            return Pushed::Done;
+        }
+        if delivery.message.copies > 1 && session.copies.contains(&delivery.message.id) {
+            membership.position = delivery.offset;
+            session.passed_over.insert(delivery.room.clone());
+            self.passed_over.insert(key);
+            return Pushed::Done;
+        }
+        if !session.outbox.push(delivery) {
+            return Pushed::Full;
+        }
+        membership.position = delivery.offset;
+        if delivery.message.copies > 1 {
+            session.is_first_copy(delivery.message.id);
+        }
+        if !session.passed_over.is_empty() {
+            session.passed_over.swap_remove(&delivery.room);
+        }
+        self.around.metrics.deliveries.inc();
+        Pushed::Done
+    }
+
+    fn fell_behind(&mut self, key: SessionKey, walk: &FanOut, weight: usize) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        if !walk.room.has_offsets() {
+            // At most once: a session room has nothing to catch up from.
+            self.around.metrics.session_messages_dropped.inc();
+            return;
+        }
+        let slow = if walk.keeps_history {
+            walk.slow
+        } else {
+            lenient(walk.slow)
+        };
+        self.around.metrics.fell_behind.inc();
+        match slow {
+            SlowSessions::Close => session.close(CloseReason::SlowReader),
+            SlowSessions::CatchUp => set_aside(session, &walk.room, Standing::Full),
+            SlowSessions::Latest => set_aside(session, &walk.room, Standing::Skipping),
+        }
+        let drained = self
+            .sessions
+            .get(&key)
+            .is_some_and(|session| session.outbox.has_room_for(weight));
+        if drained {
+            self.resume(key, &walk.room);
+        }
+    }
+
+    /// There is room again for a session that was set aside.
+    pub(super) fn resume(&mut self, key: SessionKey, name: &Room) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        let Some(membership) = session.rooms.get_mut(name) else {
+            return;
+        };
+        match membership.standing {
+            Standing::Full => self.read_on(key, name),
+            Standing::Skipping => {
+                membership.standing = Standing::Live;
+                let last = self.rooms.get(name).and_then(super::room::ShardRoom::last);
+                if let Some(last) = last.filter(|last| *last > membership.position) {
+                    membership.position = last;
+                    session.outbox.tell(
+                        name,
+                        CursorNote::At {
+                            offset: last,
+                            recovered: false,
+                        },
+                    );
+                }
+            }
+            Standing::Routing(_) | Standing::Reading(_) | Standing::Live => {}
+        }
+    }
+
+    /// The session reads on from its position, in a page issued from now on.
+    pub(super) fn read_on(&mut self, key: SessionKey, name: &Room) {
+        let asked: Tick = self.around.ticks.now();
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        let Some(membership) = session.rooms.get_mut(name) else {
+            return;
+        };
+        membership.standing = Standing::Reading(asked);
+        self.around.history.want(name, membership.position, self.index);
+    }
+}
+
+/// Where there is no history, nothing can be caught up.
+fn lenient(slow: SlowSessions) -> SlowSessions {
+    match slow {
+        SlowSessions::CatchUp => SlowSessions::Latest,
+        other => other,
+    }
+}
+
+fn set_aside(session: &mut Session, room: &Room, standing: Standing) {
+    if let Some(membership) = session.rooms.get_mut(room) {
+        membership.standing = standing;
+    }
+}
