@@ -59,7 +59,7 @@ impl Target {
             Self::Room(name) => one("to.room", Room::new(name)),
             Self::User(user) => one("to.user", Room::of_user(user)),
             Self::Session(session) => one("to.session", Room::of_session(session)),
-            Self::Rooms(names) => Self::several("to.rooms", names, limit, Room::new),
+            Self::Rooms(names) => Self::several("to.rooms", names, limit, |name| Room::new(name)),
             Self::Users(users) => Self::several("to.users", users, limit, Room::of_user),
         }
     }
