@@ -1,5 +1,7 @@
 //! Gateways hold rooms and read their histories.
 
+use std::sync::Arc;
+
 use carillon_model::{Offset, Partition, Room};
 
 use crate::{
@@ -46,6 +48,19 @@ pub fn remove_routes(
             data.with_room(room, |room| room.remove_route(route));
         }
     }
+}
+
+/// The routes of rooms, outside the step that records. No broker offers this: a message recorded between this and
+/// its use would miss whoever joined meanwhile. For tests that prove so.
+pub fn routes(
+    state: &ServerState,
+    now: u64,
+    partition: Partition,
+    rooms: &[Room],
+) -> Vec<(Room, Arc<[Incarnation]>)> {
+    let data = state.partition(partition, now);
+    let routes = |room: &Room| data.room(room).into_iter().flat_map(|held| held.routes(now)).cloned().collect();
+    rooms.iter().map(|room| (room.clone(), routes(room))).collect()
 }
 
 /// Reads a page of a room's history and where the room and its partition stand.
