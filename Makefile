@@ -1,0 +1,61 @@
+# Every verb a person needs. `make` alone prints them.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help run test test-rust test-e2e lint deny simulate bench docs screenshots clean
+
+# One target directory and development builds only: nothing is compiled twice.
+CARGO ?= cargo
+CARILLON := $(or $(CARGO_TARGET_DIR),target)/debug/carillon
+
+# For `make run ARGS="--gateway.listen 127.0.0.1:3100"`.
+ARGS ?=
+# For `make simulate MIX=failover SEED=42`; without SEED, the whole simulator suite runs.
+MIX ?= calm
+SEED ?=
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build and start `carillon dev`: one process, no Redis, on 127.0.0.1
+	@scripts/prerequisites build
+	$(CARGO) build --locked -p carillon
+	$(CARILLON) dev $(ARGS)
+
+test: ## everything: format, lints, licences, Rust tests, end-to-end tests (installs what is missing when root on Debian)
+	@scripts/test
+
+test-rust: ## unit, conformance, simulator and house tests
+	@scripts/prerequisites redis
+	$(CARGO) test --workspace --locked
+
+test-e2e: ## black-box suites: stock Socket.IO clients, real Chromium, real Redis
+	@scripts/prerequisites e2e
+	$(CARGO) build --locked -p carillon
+	e2e/run
+
+lint: ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+deny: ## licences, duplicates and sources of every dependency
+	@scripts/prerequisites deny
+	@scripts/deny
+
+simulate: ## the simulator suite, or one schedule with a trace: make simulate MIX=… SEED=…
+	@scripts/simulate "$(MIX)" "$(SEED)"
+
+bench: ## load one `carillon dev` from this machine and print what was measured
+	@scripts/bench $(ARGS)
+
+docs: ## generate docs/settings.md from the code, and the Rust documentation under target/doc
+	@scripts/docs
+
+screenshots: ## pictures of the page in a real Chromium, under e2e/.artifacts
+	@scripts/prerequisites e2e
+	$(CARGO) build --locked -p carillon
+	e2e/run screenshots
+
+clean: ## remove everything that was built
+	$(CARGO) clean
+	rm -rf e2e/.artifacts e2e/node_modules
