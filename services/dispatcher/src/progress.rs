@@ -1,0 +1,119 @@
+//! Which partitions make progress, as their owners report it and the survey judges it.
+
+use std::{sync::Arc, time::Duration};
+
+use carillon_model::Partition;
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// All partitions of this process that are owned.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProgressBoard(Arc<Mutex<IndexMap<Partition, Instant>>>);
+
+/// An owner's place on the board; gone when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    board: ProgressBoard,
+    partition: Partition,
+    idle: bool,
+}
+
+/// An idle partition makes progress: there is nothing to do. That is a far future "since".
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl ProgressBoard {
+    /// A partition is owned from now on.
+    pub(crate) fn enter(&self, partition: Partition) -> Progress {
+        self.0.lock().insert(partition, Instant::now());
+        Progress {
+            board: self.clone(),
+            partition,
+            idle: false,
+        }
+    }
+
+    /// Partitions owned, in order.
+    pub(crate) fn owned(&self) -> Vec<Partition> {
+        let mut owned: Vec<_> = self.0.lock().keys().copied().collect();
+        owned.sort_unstable();
+        owned
+    }
+
+    /// Partitions whose head has not moved for this long, while the broker answered for as long; in order.
+    pub(crate) fn stuck(&self, broker_up_since: Option<Instant>, after: Duration) -> Vec<Partition> {
+        let Some(up_since) = broker_up_since else {
+            return Vec::new();
+        };
+        let now = Instant::now();
+        let mut stuck: Vec<_> = self
+            .0
+            .lock()
+            .iter()
+            .filter(|(_, since)| now.saturating_duration_since((**since).max(up_since)) > after)
+            .map(|(partition, _)| *partition)
+            .collect();
+        stuck.sort_unstable();
+        stuck
+    }
+
+    fn set(&self, partition: Partition, since: Instant) {
+        if let Some(at) = self.0.lock().get_mut(&partition) {
+            *at = since;
+        }
+    }
+}
+
+impl Progress {
+    /// There is nothing to do.
+    pub(crate) fn idle(&mut self) {
+        self.idle = true;
+        self.board.set(self.partition, Instant::now() + NEVER);
+    }
+
+    /// There is something to do, or it can't be told.
+    pub(crate) fn busy(&mut self) {
+        if self.idle {
+            self.moved();
+        }
+    }
+
+    /// The head moved.
+    pub(crate) fn moved(&mut self) {
+        self.idle = false;
+        self.board.set(self.partition, Instant::now());
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.board.0.lock().swap_remove(&self.partition);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn standing_still_with_work_to_do_is_no_progress() {
+        let after = Duration::from_secs(10);
+        let board = ProgressBoard::default();
+        let up = Some(Instant::now());
+        let (mut one, mut two) = (board.enter(Partition(1)), board.enter(Partition(2)));
+        one.idle();
+        advance(Duration::from_secs(11)).await;
+        assert_eq!(board.stuck(up, after), [Partition(2)]);
+        assert_eq!(board.stuck(None, after), [], "the broker is away");
+        assert_eq!(board.stuck(Some(Instant::now()), after), [], "it was away");
+        two.moved();
+        one.busy();
+        assert_eq!(board.stuck(up, after), []);
+        advance(Duration::from_secs(11)).await;
+        assert_eq!(board.stuck(up, after), [Partition(1), Partition(2)]);
+        drop(two);
+        assert_eq!(board.owned(), [Partition(1)]);
+    }
+}
