@@ -1,1 +1,29 @@
-//! Simulator.
+//! The simulator: the real dispatcher and hub, in virtual time, on servers that fail.
+//!
+//! A schedule is one seed. It decides how long every call takes, which answers are lost, when a process stands still
+//! or dies, when a server fails over and how much of its tail is gone. The clock is tokio's paused one: nothing waits
+//! in real time, and the same seed gives the same schedule to the letter.
+//!
+//! - [`network`]: servers with snapshots, old primaries that still answer, connections that notice late
+//! - [`broker`]: the broker's traits on top of it, one handle per process
+//! - [`processes`]: gateways and dispatchers that can be stalled, killed and replaced
+//! - [`client`]: clients that keep cursors, as in the client guide
+//! - [`producer`]: producers that repeat with the same key until they know
+//! - [`audit`]: the promises, checked at the clients
+//! - [`mix`]: which faults a schedule has, and which rule of the protocol it breaks on purpose
+//! - [`schedule`]: one run from seed to verdict
+//!
+//! `carillon-simulator MIX SEED` replays one schedule with a trace; see `docs/simulator.md`.
+
+pub mod audit;
+pub mod broker;
+pub mod client;
+pub mod mix;
+pub mod network;
+pub mod processes;
+pub mod producer;
+pub mod scenarios;
+pub mod schedule;
+
+pub use mix::{Fault, Mix, Mutation};
+pub use schedule::{Verdict, run};

@@ -36,6 +36,20 @@ pub(super) struct Page {
     pub(super) read: HistoryPage,
 }
 
+impl Page {
+    /// The longest end of the page in which every prev leads to the message before.
+    pub(super) fn without_breaks(&self) -> &[Arc<Delivery>] {
+        let linked =
+            |pair: &[Arc<Delivery>]| matches!(pair, [before, after] if after.prev <= Some(before.offset));
+        let from = self
+            .items
+            .windows(2)
+            .rposition(|pair| !linked(pair))
+            .map_or(0, |place| place + 1);
+        self.items.get(from..).unwrap_or_default()
+    }
+}
+
 #[derive(Debug)]
 struct Wanted {
     after: Offset,

@@ -80,10 +80,7 @@ impl Shard {
             }
             room.set_last(delivery.offset, now);
             if keeps_history {
-                let settings = &self.around.settings;
-                let contiguous = last.is_some() && !hole;
-                room.tail
-                    .push(&delivery, contiguous, settings.tail_bytes, settings.tails_bytes);
+                room.tail.push(&delivery);
             }
             messages.push(Frame { delivery, hole });
         }

@@ -4,7 +4,8 @@
 //! of sessions arrive through bounded queues; what a shard itself wants (a route, a page of history) it leaves in
 //! sets that never block, so no two tasks can wait for each other.
 //!
-//! - [`room`]: what a shard knows of a room, and the tail it keeps in memory
+//! - [`room`]: what a shard knows of a room
+//! - [`tail`]: the newest messages of a room, in memory
 //! - [`member`]: where a session stands in a room
 //! - [`sessions`]: connecting, joining, leaving
 //! - [`fan_out`]: frames to members, in slices
@@ -16,6 +17,7 @@ mod recovery;
 mod room;
 mod sessions;
 mod signals;
+mod tail;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

@@ -14,6 +14,7 @@ use super::{
     SessionKey, Shard,
     fan_out::Pushed,
     member::{Membership, Standing},
+    tail::Stretch,
 };
 use crate::hub::{
     history::Page,
@@ -206,6 +207,7 @@ impl Shard {
             more: page.read.more,
         };
         self.compare_positions(&page.room, &reading);
+        self.remember(page);
         for key in self.waiting(&page.room) {
             if self
                 .asked(key, &page.room)
@@ -220,6 +222,33 @@ impl Shard {
         }
     }
 
+    /// Keeps what a page proves of the room's newest messages.
+    fn remember(&mut self, page: &Page) {
+        if !self.keeps_history(&page.room) {
+            return;
+        }
+        let Some(room) = self.rooms.get_mut(&page.room) else {
+            return;
+        };
+        let (Some(room_last), Some(last)) = (room.last(), page.read.last) else {
+            return;
+        };
+        let items = page.without_breaks();
+        let above = match items.first().and_then(|first| first.prev) {
+            Some(prev) => prev.max(page.after),
+            None if last <= page.after => page.after,
+            None => return,
+        };
+        let reached = items.last().map_or(page.after, |newest| newest.offset);
+        // Up to the room's own last offset there is nothing above the last one recorded.
+        let upto = if !page.read.more && reached >= last {
+            reached.max(room_last)
+        } else {
+            reached
+        };
+        room.tail.learn(Stretch { above, upto, items }, room_last);
+    }
+
     /// What a page says of the room: only whether the room's last offset is from a past that Redis lost. Frames under
     /// way explain a room that is ahead of us; they need no catch-up of everybody.
     fn compare_positions(&mut self, name: &Room, reading: &Reading<'_>) {
@@ -228,14 +257,16 @@ impl Shard {
             return;
         };
         let Some(last) = room.last() else {
-            room.set_last(reading.start(), now);
+            let start = reading.start();
+            room.set_last(start, now);
+            room.tail.nothing_until(start, start);
             return;
         };
         let queue_last = reading.partition.queue_last;
         if last > queue_last && room.unmoved_since(reading.issued) {
             // The only way a position ever goes down, and it is told.
             room.set_last(queue_last, now);
-            room.tail.clear();
+            room.tail.forget();
             self.reset_live(name, queue_last, |position| position > queue_last);
         }
     }
@@ -254,18 +285,19 @@ impl Shard {
         let handled = reading.partition.handled;
         if let Some(read_last) = reading.last.filter(|read_last| *read_last > last) {
             room.set_last(read_last, now);
-            room.tail.clear();
+            room.tail.forget();
             self.catch_up_to(name, read_last);
         } else if !room.unmoved_since(reading.issued) || last >= handled {
             // A frame came since: its prev tells whether anything is missing before it.
         } else if reading.last.is_none() && !reading.quiet_since(last) {
             room.set_last(handled, now);
-            room.tail.clear();
+            room.tail.forget();
             self.reset_live(name, handled, |position| position < handled);
         } else {
             // Nothing came up to the handled position: cursors of quiet rooms move on, so that they stay young.
             // Whoever is below the room's last offset is being walked to, and moves on by what it gets.
             room.set_last(handled, now);
+            room.tail.nothing_until(last, handled);
             self.move_live_on(name, last, handled);
         }
     }

@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use super::{
     SessionKey, Shard,
     member::{Joining, Membership, Standing},
-    room::{ShardRoom, Tail, TailBudget},
+    room::ShardRoom,
+    tail::{Tail, TailBudget},
 };
 use crate::hub::{
     metrics::SessionGauge,
@@ -198,12 +199,15 @@ impl Shard {
         }
         session.rooms.insert(name.clone(), membership);
         let partition = self.around.partitions.partition_of(name);
-        let tails = TailBudget::of(&self.around.metrics.tail_bytes);
-        let room = self.rooms.entry(name.clone()).or_insert_with(|| {
-            let mut room = ShardRoom::new(partition);
-            room.tail = Tail::with_budget(tails);
-            room
-        });
+        let budget = || TailBudget {
+            each: self.around.settings.tail_bytes,
+            together: self.around.settings.tails_bytes,
+            held: Arc::clone(&self.around.metrics.tail_bytes),
+        };
+        let room = self
+            .rooms
+            .entry(name.clone())
+            .or_insert_with(|| ShardRoom::new(partition, Tail::new(budget())));
         let first = room.members.is_empty();
         room.insert(key);
         let epoch = self.around.standing.view().epoch(partition);

@@ -1,0 +1,198 @@
+//! Which faults a schedule has, and which rule it breaks on purpose.
+
+use std::{fmt, str::FromStr};
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Clients are cut off and come back.
+    Cut,
+    /// Many short sessions, rooms that are left soon.
+    Churn,
+    /// Answers are lost.
+    LostAnswers,
+    /// A dispatcher stands still and goes on.
+    StallDispatcher,
+    /// A dispatcher dies and another starts.
+    KillDispatcher,
+    /// A gateway stands still and goes on.
+    StallGateway,
+    /// A gateway dies and another starts.
+    KillGateway,
+    /// A gateway that stands still is declared dead.
+    DeclareDead,
+    /// Channels are small.
+    Overrun,
+    /// The partitions' server fails over and loses a tail.
+    FailOverPartitions,
+    /// The other server, with channels on it, fails over and loses a tail.
+    FailOverChannels,
+    /// The old primary serves its connections for a while.
+    Split,
+    /// One failover only, to a server whose clock is far behind.
+    ClockBehind,
+    /// Outboxes are small: sessions fall behind.
+    SmallOutbox,
+}
+
+/// A named set of faults.
+#[derive(Clone, Copy, Debug)]
+pub struct Mix {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What goes wrong.
+    pub faults: &'static [Fault],
+}
+
+impl Mix {
+    /// Whether it has a fault.
+    pub fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    /// Whether servers may lose writes; then a needless `false` proves nothing.
+    pub fn loses_writes(&self) -> bool {
+        [
+            Fault::FailOverPartitions,
+            Fault::FailOverChannels,
+            Fault::ClockBehind,
+        ]
+        .iter()
+        .any(|fault| self.has(*fault))
+    }
+
+    /// The mix with this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        MIXES.iter().find(|mix| mix.name == name)
+    }
+}
+
+use Fault::{
+    Churn, ClockBehind, Cut, DeclareDead, FailOverChannels, FailOverPartitions, KillDispatcher, KillGateway,
+    LostAnswers, Overrun, SmallOutbox, Split, StallDispatcher, StallGateway,
+};
+
+/// Every mix that `make test` runs.
+pub const MIXES: &[Mix] = &[
+    Mix {
+        name: "calm",
+        faults: &[Cut],
+    },
+    Mix {
+        name: "churn",
+        faults: &[Cut, Churn],
+    },
+    Mix {
+        name: "slow-readers",
+        faults: &[Cut, SmallOutbox],
+    },
+    Mix {
+        name: "dispatchers",
+        faults: &[Cut, Churn, LostAnswers, StallDispatcher, KillDispatcher],
+    },
+    Mix {
+        name: "gateways",
+        faults: &[Cut, LostAnswers, StallGateway, KillGateway, DeclareDead, Overrun],
+    },
+    Mix {
+        name: "partitions-fail-over",
+        faults: &[
+            Cut,
+            LostAnswers,
+            FailOverPartitions,
+            Split,
+            StallDispatcher,
+            KillDispatcher,
+        ],
+    },
+    Mix {
+        name: "channels-fail-over",
+        faults: &[Cut, FailOverChannels, Split, StallDispatcher, KillDispatcher],
+    },
+    Mix {
+        name: "clock-behind",
+        faults: &[Cut, ClockBehind, StallDispatcher, KillDispatcher],
+    },
+    Mix {
+        name: "all",
+        faults: &[
+            Cut,
+            Churn,
+            LostAnswers,
+            StallDispatcher,
+            KillDispatcher,
+            StallGateway,
+            KillGateway,
+            DeclareDead,
+            Overrun,
+            FailOverPartitions,
+            FailOverChannels,
+            Split,
+            SmallOutbox,
+        ],
+    },
+];
+
+/// A rule of DESIGN §5 that is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Routes are read before history is written.
+    HistoryAfterRoutes,
+    /// A join reads before its route stands.
+    JoinReadsBeforeRouting,
+    /// Reading consumes: what was read is not read again.
+    ConsumingRead,
+    /// A re-asserted route is not a join.
+    ReassertWithoutCatchUp,
+    /// Only the gateway's last offset filters.
+    FilterWithoutSessionCursor,
+    /// The queue is trimmed before the channels hold the batch.
+    TrimBeforeChannels,
+    /// A trim does not check who trims.
+    UnfencedTrim,
+    /// Offsets go on from the server's clock after a failover.
+    OffsetsNotRaised,
+    /// Frames are delivered whatever their prev says.
+    PrevCheckRemoved,
+    /// What was read under one lease is trusted under the next.
+    PrevMapKeptOverLease,
+    /// A join is done when history has nothing more.
+    JoinStopsAtFirstLateFrame,
+    /// Every recovery is told as incomplete.
+    AlwaysFalse,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::HistoryAfterRoutes,
+        Self::JoinReadsBeforeRouting,
+        Self::ConsumingRead,
+        Self::ReassertWithoutCatchUp,
+        Self::FilterWithoutSessionCursor,
+        Self::TrimBeforeChannels,
+        Self::UnfencedTrim,
+        Self::OffsetsNotRaised,
+        Self::PrevCheckRemoved,
+        Self::PrevMapKeptOverLease,
+        Self::JoinStopsAtFirstLateFrame,
+        Self::AlwaysFalse,
+    ];
+}
+
+impl fmt::Display for Mutation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, formatter)
+    }
+}
+
+impl FromStr for Mutation {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|mutation| mutation.to_string().eq_ignore_ascii_case(name))
+            .ok_or_else(|| format!("no mutation `{name}`; there are {:?}", Self::ALL))
+    }
+}

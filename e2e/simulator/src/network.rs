@@ -1,0 +1,376 @@
+//! Servers that fail over, old primaries that still answer, and connections that notice late.
+//!
+//! The model is that of `DESIGN` §5: a failover gives a server another life and takes back a tail of its writes. In a
+//! split the old primary serves the connections it has for a while; what it takes is lost.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use carillon_broker::{
+    BrokerError, Life, Result,
+    memory::{MemoryBroker, MemoryOptions, ServerState},
+};
+use carillon_model::{MessageId, PartitionCount};
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+/// How calls behave in a schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Manners {
+    /// Calls take up to this long before and after they happen.
+    pub latency: Duration,
+    /// One in so many answers is lost; 0 loses none.
+    pub lost_answers: u32,
+    /// How long an old primary serves the connections it has, at most; none if zero.
+    pub split: Duration,
+    /// A server's writes that a failover may take back.
+    pub tail: usize,
+    /// After a failover offsets start from the server's clock as if nothing had happened (a mutation).
+    pub offsets_not_raised: bool,
+}
+
+/// All servers, and who can reach which.
+#[derive(Debug)]
+pub struct Network {
+    /// What the servers hold.
+    pub servers: MemoryBroker,
+    manners: Manners,
+    random: Mutex<fastrand::Rng>,
+    slots: Vec<Mutex<Slot>>,
+    written: Vec<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    lives: u64,
+    writes: u64,
+    old_primary: Option<OldPrimary>,
+    /// After which write each message was in a queue of this server.
+    appended: BTreeMap<MessageId, u64>,
+    lost: Vec<MessageId>,
+}
+
+#[derive(Debug)]
+struct OldPrimary {
+    state: ServerState,
+    skew: i64,
+    until: Instant,
+}
+
+/// Virtual 2024-11-23, so that offsets look as they do.
+const BASE_MILLISECONDS: u64 = 1_732_377_600_000;
+
+impl Network {
+    /// Two servers that share these partitions.
+    pub fn new(partitions: PartitionCount, manners: Manners, random: fastrand::Rng) -> Arc<Self> {
+        let servers = MemoryBroker::new(MemoryOptions {
+            servers: 2,
+            recent_versions: manners.tail,
+            ..MemoryOptions::new(partitions, BASE_MILLISECONDS)
+        });
+        let count = servers.servers();
+        Arc::new(Self {
+            servers,
+            manners,
+            random: Mutex::new(random),
+            slots: (0..count).map(|_| Mutex::default()).collect(),
+            written: (0..count).map(|_| Notify::new()).collect(),
+        })
+    }
+
+    pub(crate) fn chance(&self, one_in: u32) -> bool {
+        one_in > 0 && self.random.lock().u32(..one_in) == 0
+    }
+
+    pub(crate) fn below(&self, limit: usize) -> usize {
+        self.random.lock().usize(..limit.max(1))
+    }
+
+    fn latency(&self, factor: u32) -> Duration {
+        let limit = u64::try_from((self.manners.latency * factor).as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.random.lock().u64(..=limit))
+    }
+
+    /// The present life of a server.
+    pub fn life(&self, server: usize) -> Life {
+        self.servers.read(server, |state, _| state.life.clone())
+    }
+
+    pub(crate) async fn written(&self, server: usize) {
+        self.written[server].notified().await;
+    }
+
+    /// Notes that a message was appended by the write that just happened, unless to an old primary.
+    pub(crate) fn note_append(&self, server: usize, message: MessageId) {
+        let mut slot = self.slots[server].lock();
+        let writes = slot.writes;
+        slot.appended.insert(message, writes);
+    }
+
+    /// Notes that an old primary took a message: nobody else will ever have it.
+    pub(crate) fn note_lost(&self, server: usize, message: MessageId) {
+        self.slots[server].lock().lost.push(message);
+    }
+
+    /// Messages that were in a queue that a failover took back, whatever became of them since.
+    pub fn ever_lost(&self) -> Vec<MessageId> {
+        self.slots
+            .iter()
+            .flat_map(|slot| slot.lock().lost.clone())
+            .collect()
+    }
+
+    /// A failover: another life, another clock, and the last writes gone.
+    pub fn fail_over(&self, server: usize, writes_lost: usize, skew: i64, split: bool) {
+        let mut slot = self.slots[server].lock();
+        slot.lives += 1;
+        let recent = self.servers.recent_states(server);
+        let lost = writes_lost.min(recent.len());
+        let present = self.servers.server_state(server);
+        let old_skew = self.servers.skew(server);
+        if split && !self.manners.split.is_zero() {
+            let limit = u64::try_from(self.manners.split.as_millis())
+                .unwrap_or(u64::MAX)
+                .max(2);
+            let until = Instant::now() + Duration::from_millis(self.random.lock().u64(1..limit));
+            slot.old_primary = Some(OldPrimary {
+                state: present.clone(),
+                skew: old_skew,
+                until,
+            });
+        }
+        let state = match lost {
+            0 => present,
+            lost => recent[recent.len() - lost].clone(),
+        };
+        let kept = slot.writes - lost as u64;
+        let gone: Vec<MessageId> = slot
+            .appended
+            .iter()
+            .filter(|(_, write)| **write > kept)
+            .map(|(id, _)| *id)
+            .collect();
+        slot.appended.retain(|_, write| *write <= kept);
+        slot.lost.extend(gone);
+        let life = Life(format!("life-{server}-{}", slot.lives).into());
+        drop(slot);
+        self.servers.replace_server_state(server, state, life, skew);
+        if self.manners.offsets_not_raised {
+            self.servers.write(server, |state, _| state.adopt_life());
+        }
+        self.written[server].notify_waiters();
+    }
+
+    /// Ends all splits.
+    pub fn heal(&self) {
+        for slot in &self.slots {
+            slot.lock().old_primary = None;
+        }
+    }
+}
+
+/// How a process is doing.
+#[derive(Debug)]
+pub struct Condition {
+    stalled: tokio::sync::watch::Sender<bool>,
+    /// How many times slower than others its calls are.
+    pub slowness: u32,
+}
+
+impl Condition {
+    /// A running process.
+    pub fn new(slowness: u32) -> Arc<Self> {
+        Arc::new(Self {
+            stalled: tokio::sync::watch::Sender::new(false),
+            slowness,
+        })
+    }
+
+    /// Lets the process stand still at its next step, or go on.
+    pub fn stall(&self, stalled: bool) {
+        self.stalled.send_replace(stalled);
+    }
+
+    /// Whether it stands still.
+    pub fn is_stalled(&self) -> bool {
+        *self.stalled.borrow()
+    }
+
+    async fn running(&self) {
+        let mut stalled = self.stalled.subscribe();
+        // The sender is ours: it can't be gone.
+        let _ = stalled.wait_for(|stalled| !*stalled).await;
+    }
+}
+
+/// A process' connections.
+#[derive(Debug)]
+pub struct Connections {
+    pub(crate) network: Arc<Network>,
+    condition: Arc<Condition>,
+    lanes: Mutex<Vec<[Option<Life>; LANES]>>,
+}
+
+/// Connections per server: calls of one process take different ones, and so overtake each other.
+const LANES: usize = 3;
+
+/// Where a call happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Happened {
+    Present,
+    OldPrimary,
+}
+
+impl Connections {
+    /// No connection yet.
+    pub fn new(network: &Arc<Network>, condition: &Arc<Condition>) -> Self {
+        let lanes = Mutex::new(vec![Default::default(); network.servers.servers()]);
+        Self {
+            network: Arc::clone(network),
+            condition: Arc::clone(condition),
+            lanes,
+        }
+    }
+
+    /// A call that only reads.
+    pub(crate) async fn read<R>(
+        &self,
+        server: usize,
+        operation: impl FnOnce(&ServerState, u64) -> R,
+    ) -> Result<R> {
+        self.call(server, false, |state, now, _| operation(state, now))
+            .await
+    }
+
+    /// A call that writes.
+    pub(crate) async fn write<R>(
+        &self,
+        server: usize,
+        operation: impl FnOnce(&mut ServerState, u64) -> R,
+    ) -> Result<R> {
+        self.call(server, true, |state, now, _| operation(state, now))
+            .await
+    }
+
+    pub(crate) async fn call<R>(
+        &self,
+        server: usize,
+        writes: bool,
+        operation: impl FnOnce(&mut ServerState, u64, Happened) -> R,
+    ) -> Result<R> {
+        self.step().await;
+        let lane = self.network.below(LANES);
+        let happens = self.connected(server, lane, writes)?;
+        let losing = self.network.chance(self.network.manners.lost_answers);
+        if losing && self.network.chance(2) {
+            self.break_lane(server, lane);
+            return Err(lost(writes));
+        }
+        let result = self.happen(server, writes, happens, operation);
+        self.step().await;
+        if losing {
+            self.break_lane(server, lane);
+            return Err(lost(writes));
+        }
+        Ok(result)
+    }
+
+    /// Takes time, and stands still while the process does.
+    pub(crate) async fn step(&self) {
+        self.condition.running().await;
+        tokio::time::sleep(self.network.latency(self.condition.slowness)).await;
+        self.condition.running().await;
+    }
+
+    fn break_lane(&self, server: usize, lane: usize) {
+        self.lanes.lock()[server][lane] = None;
+    }
+
+    /// Whether this connection still leads somewhere. One to a server that is primary no more finds out by failing.
+    fn connected(&self, server: usize, lane: usize, writes: bool) -> Result<Happened> {
+        let present = self.network.life(server);
+        let mut lanes = self.lanes.lock();
+        let connection = &mut lanes[server][lane];
+        match connection {
+            Some(life) if *life != present => {
+                let mut slot = self.network.slots[server].lock();
+                let serves = |old: &OldPrimary| old.state.life == *life && Instant::now() < old.until;
+                if slot.old_primary.as_ref().is_some_and(serves) {
+                    return Ok(Happened::OldPrimary);
+                }
+                if slot
+                    .old_primary
+                    .as_ref()
+                    .is_some_and(|old| Instant::now() >= old.until)
+                {
+                    slot.old_primary = None;
+                }
+                *connection = None;
+                Err(lost(writes))
+            }
+            Some(_) => Ok(Happened::Present),
+            None => {
+                *connection = Some(present);
+                Ok(Happened::Present)
+            }
+        }
+    }
+
+    fn happen<R>(
+        &self,
+        server: usize,
+        writes: bool,
+        happens: Happened,
+        operation: impl FnOnce(&mut ServerState, u64, Happened) -> R,
+    ) -> R {
+        let network = &self.network;
+        if happens == Happened::OldPrimary {
+            let mut slot = network.slots[server].lock();
+            if let Some(old) = &mut slot.old_primary {
+                let common = network
+                    .servers
+                    .now(server)
+                    .saturating_add_signed(-network.servers.skew(server));
+                return operation(&mut old.state, common.saturating_add_signed(old.skew), happens);
+            }
+        }
+        if !writes {
+            // Reads take a copy: its parts are shared, so it costs next to nothing.
+            let now = network.servers.now(server);
+            return operation(&mut network.servers.server_state(server), now, Happened::Present);
+        }
+        network.slots[server].lock().writes += 1;
+        let result = network
+            .servers
+            .write(server, |state, now| operation(state, now, Happened::Present));
+        network.written[server].notify_waiters();
+        result
+    }
+
+    /// Looks at the present primary, as a resolver does; connections to older ones are given up. While an old primary
+    /// still answers, the look may be at that one.
+    pub(crate) async fn present_life(&self, server: usize) -> Result<Life> {
+        self.step().await;
+        let monitor = LANES - 1;
+        if self.connected(server, monitor, false)? == Happened::OldPrimary && !self.network.chance(3) {
+            let known = self.lanes.lock()[server][monitor].clone();
+            return known.ok_or_else(|| lost(false));
+        }
+        let life = self.network.life(server);
+        for connection in &mut self.lanes.lock()[server] {
+            if connection.as_ref() != Some(&life) {
+                *connection = None;
+            }
+        }
+        self.step().await;
+        Ok(life)
+    }
+}
+
+fn lost(writes: bool) -> BrokerError {
+    let why = "connection lost".to_owned();
+    if writes {
+        BrokerError::Unknown(why)
+    } else {
+        BrokerError::Unavailable(why)
+    }
+}

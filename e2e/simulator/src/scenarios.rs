@@ -1,0 +1,1 @@
+//! Directed schedules for what random ones meet too seldom.

@@ -1,0 +1,440 @@
+//! One run, from seed to verdict.
+
+use std::{sync::Arc, time::Duration};
+
+use carillon_broker::memory::ops;
+use carillon_model::{MessageId, Offset, PartitionCount, Room, policy::Policy};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    audit::{Audit, Violation},
+    broker::SimulatedBroker,
+    client::Client,
+    mix::{Fault, Mix, Mutation},
+    network::{Condition, Manners, Network},
+    processes::{DispatcherProcess, Gateway, Setting},
+    producer,
+};
+
+/// What came of a schedule.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Promises broken; none is what we want.
+    pub violations: Vec<Violation>,
+    /// Recoveries told complete.
+    pub trues: u64,
+    /// Gaps told.
+    pub falses: u64,
+    /// Messages accepted.
+    pub accepted: usize,
+    /// Everything that happened, if asked for.
+    pub trace: Vec<String>,
+}
+
+/// Runs one schedule in virtual time.
+#[allow(clippy::expect_used)] // without a runtime there is no test
+pub fn run(mix: Mix, seed: u64, mutation: Option<Mutation>, trace: bool) -> Verdict {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async { Schedule::new(mix, seed, mutation, trace).run().await })
+}
+
+pub(crate) const CLIENTS: usize = 3;
+
+pub(crate) struct Schedule {
+    pub(crate) setting: Setting,
+    pub(crate) random: fastrand::Rng,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) rooms: Vec<Room>,
+    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) dispatchers: Vec<DispatcherProcess>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) started: Instant,
+    /// In some schedules a third of the processes is much slower than the rest.
+    lame: bool,
+    numbers: usize,
+    failovers: u32,
+}
+
+/// `a` keeps little, `b` keeps much but not for long, `n` keeps nothing.
+#[allow(clippy::expect_used)] // a constant
+fn policy(enough: bool) -> Policy {
+    let (size, age) = if enough { (1000, "12h") } else { (3, "700ms") };
+    Policy::parse_yaml(&format!(
+        "anonymous: {{ sessions: true, producers: true }}\n\
+         rooms:\n\
+         - {{ match: a, join: anyone, history: {{ size: {size}, age: 12h }} }}\n\
+         - {{ match: b, join: anyone, history: {{ size: 50, age: {age} }} }}\n\
+         - {{ match: n, join: anyone, history: {{ size: 0 }} }}\n"
+    ))
+    .expect("a valid policy")
+}
+
+#[allow(clippy::expect_used)] // constants
+pub(crate) fn room(name: &str) -> Room {
+    Room::new(name).expect("a valid room")
+}
+
+impl Schedule {
+    #[allow(clippy::expect_used)] // constants
+    pub(crate) fn new(mix: Mix, seed: u64, mutation: Option<Mutation>, trace: bool) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let partitions = PartitionCount::new(if random.u8(..4) == 0 { 2 } else { 1 }).expect("in range");
+        let manners = Manners {
+            latency: Duration::from_millis(8),
+            lost_answers: if mix.has(Fault::LostAnswers) { 50 } else { 0 },
+            split: if mix.has(Fault::Split) {
+                Duration::from_secs(1)
+            } else {
+                Duration::ZERO
+            },
+            tail: if mix.loses_writes() { 25 } else { 0 },
+            offsets_not_raised: mutation == Some(Mutation::OffsetsNotRaised),
+        };
+        let network = Network::new(partitions, manners, fastrand::Rng::with_seed(random.u64(..)));
+        let enough =
+            !mix.loses_writes() && random.bool() || matches!(mix.name, "calm" | "churn" | "slow-readers");
+        let (_, policy) = watch::channel(Arc::new(policy(enough)));
+        let lame = random.u8(..10) < 6;
+        Self {
+            setting: Setting {
+                network,
+                policy,
+                mix,
+                mutation,
+            },
+            random,
+            audit: Arc::new(Audit::new(trace)),
+            rooms: vec![room("a"), room("b"), room("n")],
+            gateways: Vec::new(),
+            dispatchers: Vec::new(),
+            clients: (0..CLIENTS).map(Client::new).collect(),
+            started: Instant::now(),
+            lame,
+            numbers: 0,
+            failovers: 0,
+        }
+    }
+
+    pub(crate) fn note(&self, line: impl FnOnce() -> String) {
+        let at = self.started.elapsed().as_millis();
+        self.audit.note(|| format!("{at:>7} ms  {}", line()));
+    }
+
+    fn slowness(&mut self) -> u32 {
+        if self.lame && self.random.u8(..10) < 3 {
+            16
+        } else {
+            1
+        }
+    }
+
+    fn next_number(&mut self) -> usize {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    pub(crate) fn start_gateway(&mut self) {
+        let (number, slowness) = (self.next_number(), self.slowness());
+        self.note(|| format!("gateway {number} starts, {slowness} times slow"));
+        let gateway = Gateway::start(&self.setting, number, slowness, &mut self.random);
+        self.gateways.push(gateway);
+    }
+
+    pub(crate) fn start_dispatcher(&mut self) {
+        let (number, slowness) = (self.next_number(), self.slowness());
+        self.note(|| format!("dispatcher {number} starts, {slowness} times slow"));
+        let dispatcher = DispatcherProcess::start(&self.setting, number, slowness, &mut self.random);
+        self.dispatchers.push(dispatcher);
+    }
+
+    pub(crate) fn healthy_broker(&self) -> SimulatedBroker {
+        SimulatedBroker::new(&self.setting.network, &Condition::new(1))
+    }
+
+    pub(crate) fn partitions(&self) -> PartitionCount {
+        carillon_broker::Broker::partitions(&self.setting.network.servers)
+    }
+
+    async fn run(mut self) -> Verdict {
+        for _ in 0..2 {
+            self.start_gateway();
+            self.start_dispatcher();
+        }
+        let mut producers = tokio::task::JoinSet::new();
+        for number in 0..2 {
+            let (count, pause) = (self.random.usize(3..8), [30, 300, 900][self.random.usize(..3)]);
+            producers.spawn(producer::produce(
+                self.healthy_broker(),
+                self.partitions(),
+                Arc::clone(&self.audit),
+                format!("p{number}"),
+                self.rooms.clone(),
+                count,
+                Duration::from_millis(pause),
+                fastrand::Rng::with_seed(self.random.u64(..)),
+            ));
+        }
+        let least = Instant::now() + Duration::from_secs(3);
+        let most = Instant::now() + Duration::from_secs(60);
+        while (!producers.is_empty() || Instant::now() < least) && Instant::now() < most {
+            tokio::time::sleep(Duration::from_millis(self.random.u64(5..80))).await;
+            while producers.try_join_next().is_some() {}
+            self.act();
+        }
+        self.calm_down();
+        while producers.join_next().await.is_some() {}
+        let drained = self.drained().await;
+        self.finish(drained).await
+    }
+
+    /// One step of the world: most often nothing.
+    fn act(&mut self) {
+        let mix = self.setting.mix;
+        if mix.has(Fault::Churn) && self.random.u8(..100) < 15 {
+            let client = self.random.usize(..CLIENTS);
+            if self.clients[client].is_connected() {
+                self.cut(client)
+            } else {
+                self.connect(client)
+            }
+        }
+        if self.random.u8(..100) >= 25 {
+            return;
+        }
+        match self.random.u8(..12) {
+            0 | 1 if mix.has(Fault::Cut) => {
+                let client = self.random.usize(..CLIENTS);
+                self.cut(client);
+            }
+            2 | 3 => {
+                let client = self.random.usize(..CLIENTS);
+                if !self.clients[client].is_connected() {
+                    self.connect(client);
+                }
+            }
+            4 if mix.has(Fault::StallDispatcher) => {
+                let index = self.random.usize(..self.dispatchers.len());
+                self.note(|| format!("dispatcher at {index} stands still"));
+                self.dispatchers[index].condition.stall(true);
+            }
+            5 => self.resume_dispatchers(),
+            6 if mix.has(Fault::KillDispatcher) && self.random.bool() => {
+                let index = self.random.usize(..self.dispatchers.len());
+                self.note(|| format!("dispatcher at {index} is killed"));
+                self.dispatchers.swap_remove(index);
+                self.start_dispatcher();
+            }
+            7 if mix.has(Fault::KillGateway) && self.random.u8(..10) < 3 => {
+                let index = self.random.usize(..self.gateways.len());
+                let gateway = self.gateways.swap_remove(index);
+                self.note(|| format!("gateway {} is killed", gateway.number));
+                for client in &mut self.clients {
+                    if client.gateway() == Some(gateway.number) {
+                        client.cut(&self.audit);
+                    }
+                }
+                drop(gateway);
+                self.start_gateway();
+            }
+            8 if mix.has(Fault::StallGateway) => {
+                let index = self.random.usize(..self.gateways.len());
+                let stalled = !self.gateways[index].condition.is_stalled();
+                self.note(|| format!("gateway {} stands still: {stalled}", self.gateways[index].number));
+                self.gateways[index].condition.stall(stalled);
+            }
+            9 if mix.has(Fault::DeclareDead) => self.declare_dead(),
+            10 if mix.has(Fault::FailOverPartitions) && self.random.u8(..10) < 6 => self.fail_over(0),
+            10 if mix.has(Fault::ClockBehind) && self.failovers == 0 => self.fail_over_behind(),
+            11 if mix.has(Fault::FailOverChannels) && self.random.u8(..10) < 6 => self.fail_over(1),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn cut(&mut self, client: usize) {
+        let audit = Arc::clone(&self.audit);
+        self.clients[client].cut(&audit);
+    }
+
+    pub(crate) fn connect(&mut self, client: usize) {
+        let running: Vec<usize> = (0..self.gateways.len())
+            .filter(|index| !self.gateways[*index].condition.is_stalled())
+            .collect();
+        if running.is_empty() {
+            return;
+        }
+        let index = running[self.random.usize(..running.len())];
+        self.connect_to(client, index);
+    }
+
+    pub(crate) fn connect_to(&mut self, client: usize, index: usize) {
+        let gateway = &self.gateways[index];
+        let random = fastrand::Rng::with_seed(self.random.u64(..));
+        let network = &self.setting.network;
+        self.clients[client].connect(
+            gateway.number,
+            &gateway.hub,
+            &self.audit,
+            network,
+            &self.rooms,
+            random,
+        );
+    }
+
+    fn resume_dispatchers(&mut self) {
+        for dispatcher in &self.dispatchers {
+            dispatcher.condition.stall(false);
+        }
+    }
+
+    fn declare_dead(&mut self) {
+        for gateway in self
+            .gateways
+            .iter()
+            .filter(|gateway| gateway.condition.is_stalled())
+        {
+            let Some(incarnation) = gateway.hub.incarnation() else {
+                continue;
+            };
+            self.note(|| format!("{incarnation} is declared dead"));
+            let servers = &self.setting.network.servers;
+            let server = servers.server_of_incarnation(&incarnation);
+            servers.write(server, |state, _| ops::membership::end_life(state, &incarnation));
+        }
+    }
+
+    fn fail_over(&mut self, server: usize) {
+        self.failovers += 1;
+        let most = [0, 5, 24][self.random.usize(..3)];
+        let lost = self.random.usize(..=most);
+        let skew = if self.random.u8(..10) < 6 {
+            self.random.i64(-200..200)
+        } else {
+            0
+        };
+        let split = self.setting.mix.has(Fault::Split) && self.random.u8(..10) < 7;
+        self.note(|| {
+            format!("server {server} fails over, {lost} writes lost, clock {skew} ms, split {split}")
+        });
+        self.setting.network.fail_over(server, lost, skew, split);
+    }
+
+    fn fail_over_behind(&mut self) {
+        self.failovers += 1;
+        let (lost, skew) = (self.random.usize(..=24), -self.random.i64(..500_000));
+        self.note(|| format!("server 0 fails over, {lost} writes lost, clock {skew} ms"));
+        self.setting.network.fail_over(0, lost, skew, false);
+    }
+
+    /// Faults end; who was cut off comes back.
+    pub(crate) fn calm_down(&mut self) {
+        self.note(|| "quiet".to_owned());
+        self.setting.network.heal();
+        self.resume_dispatchers();
+        for gateway in &self.gateways {
+            gateway.condition.stall(false);
+        }
+        for client in 0..CLIENTS {
+            if !self.clients[client].is_connected() {
+                self.connect(client);
+            }
+        }
+    }
+
+    /// Waits, for a bounded time, until everything accepted is handled and what heals by itself has healed.
+    async fn drained(&mut self) -> bool {
+        let servers = &self.setting.network.servers;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let empty = || {
+            self.partitions().partitions().all(|partition| {
+                let server = servers.server_of(partition);
+                servers.server_state(server).queue(partition).is_empty()
+            })
+        };
+        while !empty() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // Longer than the second look after a failover, and than the slowest process needs for a join.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        true
+    }
+
+    /// First what was promised of the past, then whether everything is alive: a message to each room reaches all.
+    pub(crate) async fn finish(mut self, drained: bool) -> Verdict {
+        let lost = self.setting.network.ever_lost();
+        let judge_falses = !self.setting.mix.loses_writes() && self.keeps_enough();
+        let mut violations = self.audit.violations(CLIENTS, &self.rooms, &lost, judge_falses);
+        if !drained {
+            violations.push(Violation {
+                promise: "liveness",
+                detail: "a queue was not worked off".to_owned(),
+            });
+        }
+        let (trues, falses) = self.audit.told_counts();
+        let accepted = self.audit.accepted_count();
+        if violations.is_empty() {
+            violations.extend(self.alive().await);
+        }
+        Verdict {
+            violations,
+            trues,
+            falses,
+            accepted,
+            trace: self.audit.trace(),
+        }
+    }
+
+    /// Whether history is large and old enough that nothing may be told missing.
+    fn keeps_enough(&self) -> bool {
+        self.setting.policy.borrow().room(&self.rooms[0]).history.size >= 1000
+    }
+
+    async fn alive(&mut self) -> Vec<Violation> {
+        let broker = self.healthy_broker();
+        let mut known = vec![Offset::ZERO; usize::from(self.partitions().get())];
+        for (number, room) in self.rooms.clone().iter().enumerate() {
+            let (partitions, random) = (self.partitions(), &mut self.random);
+            producer::send(
+                &broker,
+                partitions,
+                &self.audit,
+                "last",
+                number,
+                room,
+                &mut known,
+                random,
+            )
+            .await;
+        }
+        let wanted: Vec<MessageId> = (0..self.rooms.len())
+            .map(|number| MessageId::of_idempotency_key("last", &format!("last.{number}")))
+            .collect();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let missing: Vec<(usize, usize)> = (0..CLIENTS)
+                .flat_map(|client| (0..wanted.len()).map(move |number| (client, number)))
+                .filter(|(client, number)| !self.audit.has(*client, wanted[*number]))
+                .collect();
+            if missing.is_empty() {
+                return Vec::new();
+            }
+            if Instant::now() >= deadline {
+                let told = missing.iter().map(|(client, number)| Violation {
+                    promise: "liveness",
+                    detail: format!(
+                        "client {client} does not get what comes in {:?}",
+                        self.rooms[*number]
+                    ),
+                });
+                return told.collect();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! A hub on an embedded broker, with a dispatcher in twenty lines.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use carillon_broker::{
+    Append, AppendOutcome, Broker, Channels, Fenced, FencingToken, Incarnation, Leases, Life, MemoryBroker,
+    NewMessage, Queue, Record, RecordEntry, Rooms,
+    memory::{MemoryOptions, ops},
+};
+use carillon_gateway::hub::{
+    CloseReason, Connect, CursorNote, Delivery, Hub, HubMetrics, HubMutations, HubParts, HubSettings,
+    HubTasks, Identity, Joined, OutboxReceiver, Outgoing, Refusal, SessionHandle, Start,
+};
+use carillon_model::{
+    Data, EventName, Message, MessageId, Offset, PartitionCount, Room, Sender,
+    policy::Policy,
+    wire::{ChannelEntry, Frame, QueueEntry},
+};
+use prometheus::Registry;
+use prost::Message as _;
+use tokio::sync::watch;
+
+pub(crate) fn room(name: &str) -> Room {
+    Room::new(name).unwrap()
+}
+
+pub(crate) struct Fixture {
+    pub(crate) broker: MemoryBroker,
+    pub(crate) hub: Hub,
+    pub(crate) outbox_bytes: usize,
+    rules: String,
+    registry: Registry,
+    _tasks: HubTasks,
+    owner: Option<(FencingToken, Life)>,
+}
+
+impl Fixture {
+    pub(crate) async fn new(rules: &str) -> Self {
+        let options = MemoryOptions::new(PartitionCount::new(1).unwrap(), 1_732_377_600_000);
+        Self::with_broker(MemoryBroker::new(options), rules).await
+    }
+
+    /// A second gateway on the same broker, with nothing in memory yet.
+    pub(crate) async fn another_gateway(&self) -> Self {
+        let other = Self::with_broker(self.broker.clone(), &self.rules).await;
+        Self {
+            owner: self.owner.clone(),
+            ..other
+        }
+    }
+
+    async fn with_broker(broker: MemoryBroker, rules: &str) -> Self {
+        let (registry, hub, tasks) = start(&broker, rules, 1 << 20);
+        let rules = rules.to_owned();
+        let fixture = Self {
+            broker,
+            hub,
+            outbox_bytes: 1 << 20,
+            rules,
+            registry,
+            _tasks: tasks,
+            owner: None,
+        };
+        fixture.until(|fixture| fixture.hub.incarnation().is_some()).await;
+        fixture
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        (self.registry, self.hub, self._tasks) = start(&self.broker, &self.rules, self.outbox_bytes);
+        self.until(|fixture| fixture.hub.incarnation().is_some()).await;
+    }
+
+    pub(crate) async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        while !condition(self) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) async fn try_connect(&self, id: &str) -> Result<SessionHandle, Refusal> {
+        self.hub
+            .connect(Connect {
+                id: id.into(),
+                identity: Identity::default(),
+                since: Vec::new(),
+            })
+            .await
+    }
+
+    pub(crate) async fn connect(&mut self, id: &str, since: &[(&str, Offset)]) -> TestSession {
+        let since = since.iter().map(|(name, offset)| (room(name), *offset)).collect();
+        let connect = Connect {
+            id: id.into(),
+            identity: Identity::default(),
+            since,
+        };
+        let mut handle = self.hub.connect(connect).await.unwrap();
+        let outbox = handle.take_outbox().unwrap();
+        let mut session = TestSession {
+            handle,
+            outbox,
+            read: VecDeque::new(),
+            notes: Vec::new(),
+            gaps_told: 0,
+        };
+        session.note("all").await;
+        session
+    }
+
+    /// Accepts, records and sends one message.
+    pub(crate) async fn publish(&mut self, name: &str, text: &str) -> Offset {
+        let (offset, entries) = self.record(&[name], text).await;
+        self.send(entries).await;
+        offset
+    }
+
+    pub(crate) async fn publish_to(&mut self, names: &[&str], text: &str) {
+        let (_, entries) = self.record(names, text).await;
+        self.send(entries).await;
+    }
+
+    /// A message that never reaches the channel: what a lost one looks like.
+    pub(crate) async fn publish_without_sending(&mut self, name: &str, text: &str) {
+        self.record(&[name], text).await;
+    }
+
+    async fn record(&mut self, names: &[&str], text: &str) -> (Offset, Vec<(Vec<Incarnation>, Frame)>) {
+        let partition = self.broker.partitions().partitions().next().unwrap();
+        if self.owner.is_none() {
+            let owner = Incarnation::new("dispatcher", "1");
+            let lasts = Duration::from_secs(1_000_000);
+            let grant = self
+                .broker
+                .acquire_partition(partition, &owner, lasts, Offset::ZERO)
+                .await
+                .unwrap();
+            let grant = grant.unwrap();
+            self.owner = Some((grant.token, grant.life));
+        }
+        let (token, life) = self.owner.clone().unwrap();
+        let copies = u32::try_from(names.len()).unwrap();
+        let message = Message {
+            id: MessageId::fresh(),
+            event: EventName::new("test").unwrap(),
+            data: Data::text(text),
+            accepted_at: 1,
+            copies,
+            sender: Sender::Anonymous,
+            traceparent: String::new(),
+        };
+        let encoded = message.encode();
+        let entry = |name: &&str| {
+            let room = room(name);
+            let entry = QueueEntry::of_message(&room, encoded.clone())
+                .encode_to_vec()
+                .into();
+            (room, entry)
+        };
+        let append = Append {
+            partition,
+            messages: vec![NewMessage {
+                entries: names.iter().map(entry).collect(),
+                idempotency: None,
+            }],
+            known: Offset::ZERO,
+            queue_limit: 10_000,
+            keep_keys: Duration::from_secs(1),
+        };
+        let AppendOutcome::Appended(placed) = self.broker.append(append).await.unwrap() else {
+            panic!("refused")
+        };
+        let offsets = placed[0].offsets.clone();
+        let policy = policy(&self.rules);
+        let entries = names.iter().zip(&offsets).map(|(name, offset)| RecordEntry {
+            room: room(name),
+            offset: *offset,
+            prev: None,
+            message: encoded.clone(),
+            history: policy.room(&room(name)).history,
+        });
+        let horizon = offsets[0].just_below();
+        let record = Record {
+            partition,
+            token,
+            life: life.clone(),
+            horizon,
+            entries: entries.collect(),
+        };
+        let Fenced::Done(recorded) = self.broker.record(record).await.unwrap() else {
+            panic!("fenced")
+        };
+        let last = *offsets.last().unwrap();
+        assert_eq!(
+            self.broker.trim(partition, token, &life, last).await.unwrap(),
+            Fenced::Done(())
+        );
+        let frames =
+            names
+                .iter()
+                .zip(&offsets)
+                .zip(&recorded.entries)
+                .map(|((name, offset), recorded_entry)| {
+                    let routes = recorded
+                        .routes
+                        .iter()
+                        .find(|(of, _)| of.as_str() == *name)
+                        .unwrap();
+                    let frame = Frame {
+                        room: (*name).to_owned(),
+                        offset: Some((*offset).into()),
+                        prev: recorded_entry.prev.map(Into::into),
+                        message: encoded.clone(),
+                    };
+                    (routes.1.to_vec(), frame)
+                });
+        (last, frames.collect())
+    }
+
+    async fn send(&self, entries: Vec<(Vec<Incarnation>, Frame)>) {
+        for (routes, frame) in entries {
+            let entry = ChannelEntry {
+                frames: vec![frame],
+                probes: Vec::new(),
+            }
+            .encode_to_vec();
+            for route in routes {
+                self.broker
+                    .append_channel(&route, entry.clone().into(), 1 << 30)
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+
+    pub(crate) async fn last_offset(&self, name: &str) -> Offset {
+        let newest = self.broker.read_newest(&room(name), None, 1).await.unwrap();
+        newest[0].offset
+    }
+
+    /// How many gateways hold a room.
+    pub(crate) async fn routes(&self, name: &str) -> usize {
+        let partition = self.broker.partitions().partition_of(&room(name));
+        self.broker.read(0, |state, now| {
+            ops::rooms::routes(state, now, partition, &[room(name)])[0]
+                .1
+                .len()
+        })
+    }
+
+    pub(crate) fn declare_dead(&self) {
+        let incarnation = self.hub.incarnation().unwrap();
+        self.broker
+            .write(0, |state, _| ops::membership::end_life(state, &incarnation));
+    }
+
+    pub(crate) fn counter(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        family
+            .get_metric()
+            .iter()
+            .map(|metric| metric.get_counter().get_value())
+            .sum()
+    }
+}
+
+fn policy(rules: &str) -> Policy {
+    let fallback = "- { match: \"*\", join: anyone, publish: anyone }";
+    Policy::parse_yaml(&format!(
+        "anonymous: {{ sessions: true }}\nrooms:\n{rules}\n{fallback}\n"
+    ))
+    .unwrap()
+}
+
+fn start(broker: &MemoryBroker, rules: &str, outbox_bytes: usize) -> (Registry, Hub, HubTasks) {
+    let registry = Registry::new();
+    let (_, policy) = watch::channel(Arc::new(policy(rules)));
+    let (hub, tasks) = Hub::start(HubParts {
+        broker: Arc::new(broker.clone()),
+        policy,
+        settings: HubSettings {
+            outbox_bytes,
+            ..HubSettings::new("gateway")
+        },
+        metrics: HubMetrics::new(&registry).unwrap(),
+        random: fastrand::Rng::new(),
+        mutations: HubMutations::default(),
+    });
+    (registry, hub, tasks)
+}
+
+pub(crate) struct TestSession {
+    handle: SessionHandle,
+    outbox: OutboxReceiver,
+    read: VecDeque<Outgoing>,
+    notes: Vec<(Room, CursorNote)>,
+    pub(crate) gaps_told: usize,
+}
+
+impl TestSession {
+    pub(crate) fn handle(&self) -> &SessionHandle {
+        &self.handle
+    }
+
+    pub(crate) async fn join(&mut self, name: &str, start: Start) -> Result<Joined, Refusal> {
+        self.handle.join(room(name), start).await
+    }
+
+    /// The next thing written; notes are kept for [`TestSession::note`].
+    pub(crate) async fn next(&mut self) -> Option<Arc<Delivery>> {
+        if self.read.is_empty() {
+            self.outbox.receive(&mut self.read).await.unwrap();
+        }
+        let outgoing = self.read.pop_front().unwrap();
+        self.outbox.written(&outgoing);
+        match outgoing {
+            Outgoing::Message(delivery) => Some(delivery),
+            Outgoing::Cursors(notes) => {
+                let gaps = notes
+                    .values()
+                    .filter(|note| matches!(note, CursorNote::At { recovered: false, .. }));
+                self.gaps_told += gaps.count();
+                self.notes.extend(notes);
+                None
+            }
+        }
+    }
+
+    pub(crate) async fn next_delivery(&mut self) -> Arc<Delivery> {
+        loop {
+            if let Some(delivery) = self.next().await {
+                return delivery;
+            }
+        }
+    }
+
+    pub(crate) async fn next_text(&mut self) -> String {
+        text(&*self.next_delivery().await)
+    }
+
+    pub(crate) async fn deliveries_until(&mut self, end: &str) -> Vec<Arc<Delivery>> {
+        let mut seen = Vec::new();
+        loop {
+            let delivery = self.next_delivery().await;
+            if text(&delivery) == end {
+                return seen;
+            }
+            seen.push(delivery);
+        }
+    }
+
+    pub(crate) async fn texts_until(&mut self, end: &str) -> Vec<String> {
+        self.deliveries_until(end)
+            .await
+            .iter()
+            .map(|delivery| text(delivery))
+            .collect()
+    }
+
+    /// The oldest note on a room that was not asked for yet.
+    pub(crate) async fn note(&mut self, name: &str) -> CursorNote {
+        loop {
+            if let Some(place) = self.notes.iter().position(|(of, _)| of.as_str() == name) {
+                return self.notes.remove(place).1;
+            }
+            if let Some(delivery) = self.next().await {
+                panic!("{} came before the note on {name}", text(&delivery));
+            }
+        }
+    }
+
+    pub(crate) async fn closed(&mut self) -> CloseReason {
+        loop {
+            if let Err(reason) = self.outbox.receive(&mut self.read).await {
+                return reason;
+            }
+        }
+    }
+
+    pub(crate) async fn leave_when_told(mut self) -> CloseReason {
+        self.closed().await
+    }
+
+    pub(crate) fn waiting_bytes_bounded(&mut self) -> bool {
+        self.read.len() < 100
+    }
+}
+
+fn text(delivery: &Delivery) -> String {
+    let Data::Json(json) = &delivery.message.data else {
+        panic!("binary")
+    };
+    serde_json::from_slice(json).unwrap()
+}
