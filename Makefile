@@ -10,9 +10,10 @@ CARILLON := $(or $(CARGO_TARGET_DIR),target)/debug/carillon
 
 # For `make run ARGS="--gateway.listen 127.0.0.1:3100"`.
 ARGS ?=
-# For `make simulate MIX=failover SEED=42`; without SEED, the whole simulator suite runs.
-MIX ?= calm
+# For `make simulate MIX=all SEED=42` or `SEED=0..500 MUTATION=UnfencedTrim`; without SEED the whole suite runs.
+MIX ?= all
 SEED ?=
+MUTATION ?=
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,7 +44,7 @@ deny: ## licences, duplicates and sources of every dependency
 	@scripts/deny
 
 simulate: ## the simulator suite, or one schedule with a trace: make simulate MIX=… SEED=…
-	@scripts/simulate "$(MIX)" "$(SEED)"
+	@scripts/simulate "$(MIX)" "$(SEED)" "$(MUTATION)"
 
 bench: ## load one `carillon dev` from this machine and print what was measured
 	@scripts/bench $(ARGS)
