@@ -1,0 +1,246 @@
+//! Two owners at once only repeat work. The one that lost the partition changes nothing, wherever it stood still.
+
+use std::collections::BTreeSet;
+
+use carillon_model::Offset;
+
+use super::prev::assert_chain;
+use crate::{
+    Fenced, LeaseName, Life, QueueItem,
+    conformance::{
+        Case,
+        stage::{KEPT, LONG, Owner, Stage, entries},
+    },
+};
+
+pub(super) const CASES: &[Case] = &[
+    case!(an_owner_that_stalled_at_any_step_changes_nothing),
+    case!(owners_that_take_over_from_each_other_lose_and_double_nothing),
+    case!(a_token_given_back_is_worth_nothing),
+    case!(a_token_never_given_is_worth_nothing),
+    case!(another_life_fences),
+    case!(owners_read_the_same_after_a_takeover),
+];
+
+/// The steps of an owner's work on a batch.
+const STEPS: usize = 4;
+
+/// Takes a step; whether the broker said that the partition is lost.
+async fn step(owner: &mut Owner, number: usize, items: &mut Vec<QueueItem>) -> bool {
+    match number {
+        0 => {
+            let head = owner.read_head(100).await.unwrap();
+            *items = head.items;
+            !head.owned
+        }
+        1 => {
+            let Some(head) = items.first() else { return false };
+            let tried = owner
+                .broker
+                .count_try(owner.partition, owner.token, head.offset)
+                .await;
+            tried == Ok(Fenced::Lost)
+        }
+        2 => owner.record(entries(items, KEPT)).await == Fenced::Lost,
+        _ => {
+            let Some(last) = items.last() else { return false };
+            owner.trim(last.offset).await == Fenced::Lost
+        }
+    }
+}
+
+async fn an_owner_that_stalled_at_any_step_changes_nothing(stage: Stage) {
+    let room = stage.room(0);
+    let mut sent: Vec<Offset> = Vec::new();
+    // The old owner stops before a step, the new one goes on up to a step, then the old one wakes up.
+    for stalled_before in 0..=STEPS {
+        for progress in 0..=STEPS {
+            let at = format!("old owner stalled before step {stalled_before}, new one did {progress}");
+            for number in 0..3 {
+                sent.push(stage.append(&room, &format!("{at}: {number}")).await);
+            }
+            let mut old = Owner::take_over(stage.another().await, stage.partition, "old").await;
+            let mut read_by_old = Vec::new();
+            for number in 0..stalled_before {
+                assert!(!step(&mut old, number, &mut read_by_old).await, "{at}");
+            }
+            old.stall().await;
+            let mut new = Owner::take_over(stage.another().await, stage.partition, "new").await;
+            assert!(new.token > old.token, "{at}");
+            let mut read_by_new = Vec::new();
+            for number in 0..progress {
+                assert!(!step(&mut new, number, &mut read_by_new).await, "{at}");
+            }
+            let (queue, history) = (stage.queue().await, stage.history(&room, Offset::ZERO).await);
+
+            for number in stalled_before..STEPS {
+                let lost = step(&mut old, number, &mut read_by_old).await;
+                assert!(
+                    lost || (number > 0 && read_by_old.is_empty()),
+                    "{at}: step {number} was not refused"
+                );
+            }
+            if let Some(head) = read_by_old.first() {
+                let buried = old
+                    .broker
+                    .bury_head(old.partition, old.token, &old.life, head.offset, "never")
+                    .await;
+                assert_eq!(buried, Ok(Fenced::Lost), "{at}");
+            }
+            let lease = LeaseName::Partition(old.partition);
+            assert_eq!(
+                old.broker.renew_lease(&lease, old.token, LONG).await,
+                Ok(false),
+                "{at}"
+            );
+            old.release().await;
+            assert_eq!(stage.queue().await, queue, "{at}");
+            assert_eq!(
+                stage.history(&room, Offset::ZERO).await.items,
+                history.items,
+                "{at}"
+            );
+
+            // The new owner is as it was, and finishes. After a trim there is nothing more to do.
+            for number in progress..STEPS {
+                assert!(
+                    !step(&mut new, number, &mut read_by_new).await,
+                    "{at}: the new owner lost it"
+                );
+            }
+            assert_eq!(stage.queue().await, [], "{at}");
+            new.release().await;
+        }
+    }
+    let kept = stage.history(&room, Offset::ZERO).await.items;
+    let offsets: Vec<Offset> = kept.iter().map(|item| item.offset).collect();
+    assert_eq!(offsets, sent);
+    assert_chain(
+        &kept
+            .iter()
+            .map(|item| (item.offset, item.prev))
+            .collect::<Vec<_>>(),
+    );
+    assert_eq!(
+        stage.broker.dead_letters(stage.partition, None, 10).await,
+        Ok(Vec::new())
+    );
+}
+
+async fn owners_that_take_over_from_each_other_lose_and_double_nothing(stage: Stage) {
+    const MESSAGES: usize = 120;
+    let room = stage.room(0);
+    let producer = {
+        let (stage, room) = (stage.clone(), room.clone());
+        tokio::spawn(async move {
+            let mut sent = Vec::new();
+            for number in 0..MESSAGES {
+                sent.push(stage.append(&room, &number.to_string()).await);
+                tokio::task::yield_now().await;
+            }
+            sent
+        })
+    };
+    // Each owner works one batch off and loses the partition; what it still tries afterwards runs beside its heir.
+    let mut late = Vec::new();
+    let mut handled: BTreeSet<Offset> = BTreeSet::new();
+    while handled.len() < MESSAGES {
+        let mut owner = Owner::take_over(stage.another().await, stage.partition, "owner").await;
+        let items = owner.read_head(7).await.unwrap().items;
+        owner.must_record(entries(&items, KEPT)).await;
+        let skipped = handled.len().is_multiple_of(3);
+        if let Some(last) = items.last().filter(|_| !skipped) {
+            assert_eq!(owner.trim(last.offset).await, Fenced::Done(()));
+        }
+        handled.extend(items.iter().map(|item| item.offset));
+        owner.release().await;
+        late.push(tokio::spawn(async move {
+            assert_eq!(owner.record(entries(&items, KEPT)).await, Fenced::Lost);
+            assert_eq!(owner.trim(Offset::MAX).await, Fenced::Lost);
+        }));
+        tokio::task::yield_now().await;
+    }
+    for task in late {
+        task.await.unwrap();
+    }
+    let sent = producer.await.unwrap();
+    Owner::take_over(stage.another().await, stage.partition, "last")
+        .await
+        .drain()
+        .await;
+    assert_eq!(handled.into_iter().collect::<Vec<_>>(), sent);
+    let kept = stage.history(&room, Offset::ZERO).await.items;
+    let offsets: Vec<Offset> = kept.iter().map(|item| item.offset).collect();
+    assert_eq!(offsets, sent[MESSAGES - 100..], "the newest 100");
+    assert_chain(
+        &kept
+            .iter()
+            .map(|item| (item.offset, item.prev))
+            .collect::<Vec<_>>(),
+    );
+}
+
+async fn a_token_given_back_is_worth_nothing(stage: Stage) {
+    let room = stage.room(0);
+    let offset = stage.append(&room, "text").await;
+    let mut owner = stage.own("owner").await;
+    let items = owner.read().await;
+    owner.release().await;
+    assert_eq!(owner.record(entries(&items, KEPT)).await, Fenced::Lost);
+    assert_eq!(owner.trim(offset).await, Fenced::Lost);
+    assert_eq!(
+        owner.broker.count_try(owner.partition, owner.token, offset).await,
+        Ok(Fenced::Lost)
+    );
+    assert!(!owner.read_head(10).await.unwrap().owned);
+    assert_eq!(stage.queue().await.len(), 1);
+    assert_eq!(stage.look(&room).await.last, None);
+}
+
+async fn a_token_never_given_is_worth_nothing(stage: Stage) {
+    let room = stage.room(0);
+    let offset = stage.append(&room, "text").await;
+    let mut owner = stage.own("owner").await;
+    let items = owner.read().await;
+    owner.release().await;
+    for token in [0, owner.token.0 + 1, u64::MAX >> 1] {
+        owner.token.0 = token;
+        assert_eq!(owner.record(entries(&items, KEPT)).await, Fenced::Lost, "{token}");
+        assert_eq!(owner.trim(offset).await, Fenced::Lost, "{token}");
+    }
+}
+
+async fn another_life_fences(stage: Stage) {
+    let room = stage.room(0);
+    let offset = stage.append(&room, "text").await;
+    let mut owner = stage.own("owner").await;
+    let items = owner.read().await;
+    let life = std::mem::replace(&mut owner.life, Life("of another server".into()));
+    assert_eq!(owner.record(entries(&items, KEPT)).await, Fenced::Lost);
+    assert_eq!(owner.trim(offset).await, Fenced::Lost);
+    let buried = owner
+        .broker
+        .bury_head(owner.partition, owner.token, &owner.life, offset, "never")
+        .await;
+    assert_eq!(buried, Ok(Fenced::Lost));
+    assert_eq!(stage.look(&room).await.last, None);
+    assert_eq!(stage.queue().await.len(), 1);
+    owner.life = life;
+    owner.drain().await;
+    assert_eq!(stage.look(&room).await.last, Some(offset));
+}
+
+async fn owners_read_the_same_after_a_takeover(stage: Stage) {
+    for number in 0..4 {
+        stage.append(&stage.room(0), &number.to_string()).await;
+    }
+    let mut old = stage.own("old").await;
+    let items = old.read().await;
+    old.must_record(entries(&items, KEPT)).await;
+    old.stall().await;
+    let mut new = Owner::take_over(stage.another().await, stage.partition, "new").await;
+    assert_eq!(new.read().await, items, "recorded is not acknowledged");
+    assert_eq!(new.horizon, items[0].offset.just_below());
+    let head = old.read_head(100).await.unwrap();
+    assert_eq!((head.owned, head.items), (false, items));
+}
