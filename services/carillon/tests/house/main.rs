@@ -3,6 +3,8 @@
 //! The compiler keeps the arrows between crates pointing down only as long as nobody adds a line to a `Cargo.toml`.
 //! These tests read the manifests and the sources themselves, so that such a line is a decision and not an accident.
 
+#![allow(clippy::expect_used, clippy::panic)] // helpers of tests: a panic is a verdict
+
 mod arrows;
 mod prose;
 mod sources;
