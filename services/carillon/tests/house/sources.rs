@@ -72,6 +72,41 @@ fn nothing_is_left_for_later() {
     );
 }
 
+/// What the simulator runs must replay from its seed.
+const SIMULATED: &[&str] = &[
+    "services/dispatcher/src",
+    "services/gateway/src/hub",
+    "services/broker/src/memory",
+];
+
+#[test]
+fn simulated_code_selects_in_order() {
+    let mut complaints = Vec::new();
+    let mut selects = 0;
+    for folder in SIMULATED {
+        for file in files_below(&root().join(folder), "rs") {
+            let text = read(&file);
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            for (number, pair) in lines.windows(2).enumerate() {
+                if let [select, first] = pair
+                    && select.contains("select! {")
+                {
+                    selects += 1;
+                    if *first != "biased;" {
+                        complaints.push(format!(
+                            "{}:{}: a select! that is not biased",
+                            short(&file),
+                            number + 1
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(selects > 10, "only {selects} select! found: has the house moved?");
+    assert_none("a random branch would not replay from a seed", &complaints);
+}
+
 #[test]
 fn lines_before_tests_are_counted() {
     assert_eq!(lines_of_code("a\nb\n#[cfg(test)]\nmod tests {\n}\n"), 2);
