@@ -12,12 +12,16 @@
 //!    [`Installation`] for them. A case that needs what a subject has not is skipped, and named in the report.
 //! 3. Run it and assert how much ran. The numbers are written out, so a suite that shrinks silently fails:
 //!
-//! ```ignore
-//! let report = conformance::run(&subject, &conformance::cases()).await;
-//! report.assert(61, &["time_forgets_a_rooms_last_offset", "a_slot_moves_under_load"]);
+//! ```no_run
+//! # async fn example(subject: &dyn carillon_broker::conformance::Subject) {
+//! use carillon_broker::conformance;
+//!
+//! let report = conformance::run(subject, &conformance::cases()).await;
+//! report.assert(105, &["a_partition_moves_under_load"]);
+//! # }
 //! ```
 //!
-//! For a single case while debugging: `conformance::run(&subject, &conformance::cases_named("fencing"))`.
+//! For a single case while debugging: `conformance::run(subject, &conformance::cases_named("stalled"))`.
 //!
 //! # How to write a case
 //!

@@ -103,21 +103,13 @@ async fn settled_lives(stage: &Stage, before: &crate::Lives) -> crate::Lives {
 /// An append that is repeated until it is answered, by key.
 async fn append_patiently(stage: &Stage, text: &str, known: Offset) -> Offset {
     let room = [stage.room(0)];
-    eventually!("it is appended", {
+    let outcome = eventually!("it is appended", {
         let mut append = request(stage.partition, vec![keyed(&room, text, "p", text)]);
         append.known = known;
         stage.broker.append(append).await.ok()
-    })
-    .pipe(|outcome| one(outcome).offsets[0])
+    });
+    one(outcome).offsets[0]
 }
-
-/// Method-chain sugar for the one place above.
-trait Pipe: Sized {
-    fn pipe<T>(self, then: impl FnOnce(Self) -> T) -> T {
-        then(self)
-    }
-}
-impl<T> Pipe for T {}
 
 async fn offsets_are_raised_when_the_life_changed(stage: Stage) {
     let before = append_patiently(&stage, "before", Offset::ZERO).await;
@@ -169,7 +161,7 @@ async fn a_lost_grant_is_worth_nothing(stage: Stage) {
     let mut lost = stage.own("lost").await;
     let items = lost.read().await;
     stage.installation.fail_over().await;
-    let mut heir = eventually!("it is free", {
+    let heir = eventually!("it is free", {
         let owner = crate::Incarnation::new("heir", "1");
         stage
             .broker
@@ -177,12 +169,11 @@ async fn a_lost_grant_is_worth_nothing(stage: Stage) {
             .await
             .ok()
             .flatten()
-    })
-    .pipe(|grant| (grant.token, grant.life));
-    assert_ne!(heir.0, lost.token, "a token was given twice");
-    assert_ne!(heir.1, lost.life);
+    });
+    assert_ne!(heir.token, lost.token, "a token was given twice");
+    assert_ne!(heir.life, lost.life);
     // Even one that sees the new life does not get through with the old token.
-    std::mem::swap(&mut lost.life, &mut heir.1);
+    lost.life = heir.life;
     assert_eq!(patient(&lost, &items).await, Fenced::Lost);
     assert_eq!(lost.trim(items[0].offset).await, Fenced::Lost);
     let lease = LeaseName::Partition(stage.partition);
@@ -190,7 +181,7 @@ async fn a_lost_grant_is_worth_nothing(stage: Stage) {
         stage.broker.renew_lease(&lease, lost.token, LONG).await,
         Ok(false)
     );
-    assert_eq!(stage.broker.renew_lease(&lease, heir.0, LONG).await, Ok(true));
+    assert_eq!(stage.broker.renew_lease(&lease, heir.token, LONG).await, Ok(true));
 }
 
 async fn a_channel_that_lost_its_tail_says_so(stage: Stage) {

@@ -5,16 +5,17 @@ use std::time::Duration;
 use carillon_model::Offset;
 
 use crate::{
-    FencingToken, Incarnation, LeaseName,
+    Fenced, FencingToken, Incarnation, LeaseName,
     conformance::{
         Case,
-        stage::{LONG, SHORT, Stage, eventually},
+        stage::{KEPT, LONG, SHORT, Stage, entries, eventually},
     },
 };
 
 pub(super) const CASES: &[Case] = &[
     case!(a_partition_has_one_owner_and_tokens_grow),
     case!(a_lease_that_runs_out_is_free_and_its_token_is_not_renewed),
+    case!(a_lease_that_ran_out_has_no_power),
     case!(a_lease_that_is_renewed_stays),
     case!(giving_back_frees_at_once_and_only_for_the_owner),
     case!(a_grant_says_where_the_partition_stands),
@@ -63,54 +64,44 @@ async fn a_lease_that_runs_out_is_free_and_its_token_is_not_renewed(stage: Stage
     assert_eq!(stage.broker.renew_lease(&lease, old, LONG).await, Ok(false));
     assert_eq!(stage.broker.renew_lease(&lease, new, LONG).await, Ok(true));
     // Nobody took it, and still it is over.
-    assert_eq!(stage.broker.renew_lease(&lease, new, SHORT).await, Ok(true));
-    let list = LeaseName::List(stage.installation.list("control"));
-    let LeaseName::List(name) = &list else {
-        unreachable!()
-    };
-    stage
-        .broker
-        .acquire_list(name, &owner("control"), SHORT)
-        .await
-        .unwrap()
-        .unwrap();
-    eventually!("the control ran out", {
-        stage
-            .broker
-            .acquire_list(name, &owner("heir"), LONG)
-            .await
-            .unwrap()
-    });
     eventually!("the lease ran out", {
-        (!stage
+        let renewed = stage
             .broker
             .renew_lease(&lease, new, Duration::from_millis(1))
-            .await
-            .unwrap())
-        .then_some(())
+            .await;
+        (renewed == Ok(false)).then_some(())
     });
+}
+
+async fn a_lease_that_ran_out_has_no_power(stage: Stage) {
+    let offset = stage.append(&stage.room(0), "text").await;
+    let mut owner = stage.own("owner").await;
+    let items = owner.read().await;
+    owner.stall().await;
+    // Nobody took it yet. What a token may do must not hang on whether somebody else was quick.
+    eventually!("the lease ran out", {
+        let head = owner.read_head(10).await.unwrap();
+        (!head.owned).then_some(())
+    });
+    assert_eq!(owner.record(entries(&items, KEPT)).await, Fenced::Lost);
+    assert_eq!(owner.trim(offset).await, Fenced::Lost);
+    assert_eq!(stage.queue().await, items);
 }
 
 async fn a_lease_that_is_renewed_stays(stage: Stage) {
     let lease = LeaseName::Partition(stage.partition);
     let token = take(&stage, "one", Duration::from_secs(5)).await.unwrap();
     assert_eq!(stage.broker.renew_lease(&lease, token, LONG).await, Ok(true));
-    let other = stage.broker.partitions().partitions().next().unwrap();
-    let take_other = |lasts| {
-        stage.broker.acquire_partition(
-            other,
-            CONTROL.get_or_init(|| owner("control")),
-            lasts,
-            Offset::ZERO,
-        )
+    let control = stage.installation.list("control");
+    let control_free = async |lasts| {
+        let owner = owner("control");
+        stage.broker.acquire_list(&control, &owner, lasts).await.unwrap()
     };
-    take_other(SHORT).await.unwrap().unwrap();
-    eventually!("a short lease ran out", { take_other(LONG).await.unwrap() });
+    assert!(control_free(SHORT).await.is_some());
+    eventually!("a short lease ran out", control_free(LONG).await);
     assert_eq!(take(&stage, "two", LONG).await, None);
     assert_eq!(stage.broker.renew_lease(&lease, token, LONG).await, Ok(true));
 }
-
-static CONTROL: std::sync::OnceLock<Incarnation> = std::sync::OnceLock::new();
 
 async fn giving_back_frees_at_once_and_only_for_the_owner(stage: Stage) {
     let lease = LeaseName::Partition(stage.partition);
