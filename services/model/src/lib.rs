@@ -8,6 +8,7 @@ pub mod message;
 pub mod offset;
 pub mod partition;
 pub mod policy;
+pub mod publish;
 pub mod room;
 pub mod target;
 pub mod time;
