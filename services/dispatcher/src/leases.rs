@@ -90,7 +90,10 @@ impl Leaseholder {
             tokio::select! {
                 biased;
                 () = drain.cancelled() => break,
-                Ok(()) = self.standing.changed() => self.revoke_all(),
+                Ok(()) = self.standing.changed() => {
+                    self.revoke_all();
+                    every.reset_immediately();
+                }
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
                 _ = every.tick() => self.survey().await,
             }

@@ -50,6 +50,17 @@ struct Fit {
     message: NewMessage,
 }
 
+impl Drop for ListTaker {
+    fn drop(&mut self) {
+        // Whoever has the list next says how it is.
+        self.shared
+            .metrics
+            .lists_wrong
+            .remove_label_values(&[self.list.as_str()])
+            .ok();
+    }
+}
+
 impl ListTaker {
     pub(crate) fn new(shared: Arc<Shared>, list: String, token: FencingToken) -> Self {
         let settings = &shared.settings;

@@ -23,6 +23,8 @@ pub struct DispatcherSettings {
     pub read_block: Duration,
     /// At most so many entries are handled together.
     pub batch_entries: usize,
+    /// At most so many bytes of entries are handled together, but never less than one entry.
+    pub batch_bytes: usize,
     /// Where a channel would hold more unread bytes, it is emptied and its gateway told so.
     pub channel_bytes: u64,
     /// At most so many channels are written to at once, per partition.
@@ -69,6 +71,7 @@ impl Default for DispatcherSettings {
             call_timeout: Duration::from_secs(2),
             read_block: Duration::from_secs(5),
             batch_entries: 128,
+            batch_bytes: 4 << 20,
             channel_bytes: 16 << 20,
             channels_at_once: 64,
             remembered_rooms: 10_000,

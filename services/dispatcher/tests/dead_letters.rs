@@ -1,5 +1,7 @@
 //! What can't be handled holds its partition for a moment, then makes room for the next.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // test code outside test functions
+
 mod common;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! The old door: plain lists, and probes.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // test code outside test functions
+
 mod common;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! Each switch that breaks a rule must break a promise, or it proves nothing in the simulator.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // test code outside test functions
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Who owns what: shares, takeovers, handovers, and owners that wake up too late.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // test code outside test functions
+
 mod common;
 
 use std::time::Duration;
@@ -8,6 +10,14 @@ use carillon_broker::{Leases as _, Membership as _, ServiceKind};
 use carillon_dispatcher::DispatcherSettings;
 use common::{SECOND, World, faulty::Fault, until};
 use tokio::time::{Instant, sleep};
+
+/// Idle partitions stay idle.
+fn without_probes() -> DispatcherSettings {
+    DispatcherSettings {
+        probe_every: 100_000 * SECOND,
+        ..DispatcherSettings::default()
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn messages_come_once_and_in_order() {
@@ -337,11 +347,12 @@ async fn a_read_that_never_ends_is_given_up() {
     let first = world.send("a").await;
     world.until_drained().await;
     let blocked = process.plan.counts()["read_after"];
-    process.plan.set("read_after", Fault::StallBefore, 1);
-    // Only this read stands still: the process itself goes on at once.
-    until("it reads again", || process.plan.counts()["read_after"] > blocked).await;
+    process.plan.set("read_after", Fault::Hang, 1);
+    until("it hangs", || process.plan.counts()["read_after"] > blocked).await;
+    let hanging = process.plan.counts()["read_after"];
+    until("it reads again", || process.plan.counts()["read_after"] > hanging).await;
+    assert!(process.metric("watchdog_total") > 0.0);
     let second = world.send("a").await;
-    process.plan.release();
     world.until_drained().await;
     assert_eq!(ear.listen().await.heard["a"], [first, second]);
 }
@@ -349,7 +360,7 @@ async fn a_read_that_never_ends_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_lease_stops_its_owner() {
     let mut world = World::new(1);
-    let process = world.dispatcher();
+    let process = world.dispatcher_with(without_probes());
     until("it owns all", || process.owned() == 1).await;
     process.plan.set("renew_lease", Fault::Unavailable, usize::MAX);
     sleep(6 * SECOND).await;
@@ -368,4 +379,103 @@ async fn a_lost_lease_stops_its_owner() {
     process.plan.clear();
     world.until_drained().await;
     assert_eq!(ear.listen().await.heard["a"], [sent]);
+}
+
+/// Nobody waits for the one batch that takes long.
+#[tokio::test(start_paused = true)]
+async fn a_drained_one_gives_back_at_once_what_is_idle() {
+    let mut world = World::new(16);
+    let _ear = world.ear("g", &["a"]).await;
+    let patient = DispatcherSettings {
+        call_timeout: 20 * SECOND,
+        stuck_after: 100 * SECOND,
+        ..DispatcherSettings::default()
+    };
+    let first = world.dispatcher_with(patient);
+    until("it owns all", || first.owned() == 16).await;
+    let second = world.dispatcher();
+    until("they share", || {
+        second.owned() > 0 && first.owned() + second.owned() == 16
+    })
+    .await;
+    first.plan.set("append_channel", Fault::Hang, 1);
+    second.plan.set("append_channel", Fault::Hang, 1);
+    world.send("a").await;
+    first.drain.cancel();
+    sleep(4 * SECOND).await;
+    assert!(second.owned() >= 15, "{}", second.owned());
+    until("it is gone", || first.task.is_finished()).await;
+    world.until_drained().await;
+}
+
+/// A read that waits on a server that is gone learns nothing; the life watch does.
+#[tokio::test(start_paused = true)]
+async fn a_failover_is_noticed_while_a_read_hangs() {
+    let mut world = World::new(1);
+    let mut ear = world.ear("g", &["a"]).await;
+    let settings = DispatcherSettings {
+        read_block: 1000 * SECOND,
+        stuck_after: 1000 * SECOND,
+        ..DispatcherSettings::default()
+    };
+    let process = world.dispatcher_with(settings);
+    process.plan.set("read_after", Fault::Hang, 1);
+    until("it waits", || process.plan.counts().contains_key("read_after")).await;
+    let state = world.broker.server_state(0);
+    world
+        .broker
+        .replace_server_state(0, state, carillon_broker::Life("another".into()), 0);
+    let started = Instant::now();
+    let sent = world.send("a").await;
+    world.until_drained().await;
+    assert!(started.elapsed() < 3 * SECOND, "{:?}", started.elapsed());
+    assert_eq!(ear.listen().await.heard["a"], [sent]);
+}
+
+/// Without a message that would show it, too.
+#[tokio::test(start_paused = true)]
+async fn an_idle_owner_notices_that_its_lease_is_lost() {
+    let mut world = World::new(1);
+    let process = world.dispatcher_with(without_probes());
+    until("it owns all", || process.owned() == 1).await;
+    process.plan.set("renew_lease", Fault::Unavailable, usize::MAX);
+    sleep(6 * SECOND).await;
+    let thief = carillon_broker::Incarnation::new("thief", 1);
+    let known = carillon_model::Offset::ZERO;
+    let partition = carillon_model::Partition(0);
+    let grant = world
+        .broker
+        .acquire_partition(partition, &thief, 100 * SECOND, known)
+        .await
+        .unwrap();
+    assert!(grant.is_some(), "it ran out");
+    process.plan.clear();
+    until("it noticed", || process.owned() == 0).await;
+    let problems = process.status.borrow().problems(10 * SECOND);
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.contains("no partition owned")),
+        "{problems:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_messages_go_in_several_batches() {
+    let mut world = World::new(1);
+    let mut ear = world.ear("g", &["a"]).await;
+    let sent: Vec<u64> = [
+        world.send("a").await,
+        world.send("a").await,
+        world.send("a").await,
+    ]
+    .into();
+    let settings = DispatcherSettings {
+        batch_bytes: 1,
+        ..DispatcherSettings::default()
+    };
+    let process = world.dispatcher_with(settings);
+    world.until_drained().await;
+    assert_eq!(ear.listen().await.heard["a"], sent);
+    assert!(process.metric("batches_total") >= 3.0);
 }

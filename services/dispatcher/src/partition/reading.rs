@@ -107,7 +107,7 @@ impl Owner {
         let rest = if self.wary > 0 || self.alone > 0 {
             items.split_off(1)
         } else {
-            Vec::new()
+            items.split_off(fitting(&items, self.shared.settings.batch_bytes))
         };
         if let Some(last) = items.last() {
             self.consumed = Some(rest.last().unwrap_or(last).offset);
@@ -171,4 +171,14 @@ impl Owner {
         self.pauses.reset();
         self.progress.moved();
     }
+}
+
+/// How many entries fit into so many bytes; at least one.
+fn fitting(items: &[QueueItem], bytes: usize) -> usize {
+    let mut total = 0;
+    let fit = items.iter().take_while(|item| {
+        total += item.entry.len();
+        total <= bytes
+    });
+    fit.count().max(1).min(items.len())
 }

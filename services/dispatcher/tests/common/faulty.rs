@@ -30,6 +30,8 @@ pub enum Fault {
     Unavailable,
     /// The call is made and its answer lost.
     LoseAnswer,
+    /// This call alone never ends.
+    Hang,
     /// A channel says it has what it never got.
     Pretend,
     /// The broker finds something wrong with what is there.
@@ -136,6 +138,7 @@ impl Plan {
         match fault {
             Some(Fault::Unavailable) => return Err(BrokerError::Unavailable("planned".into())),
             Some(Fault::Corrupt) => return Err(BrokerError::Corrupt("planned".into())),
+            Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::StallBefore) => self.stall(),
             _ => {}
         }
