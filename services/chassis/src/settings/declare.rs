@@ -253,6 +253,8 @@ macro_rules! settings_section {
 /// }
 /// ```
 ///
+/// The tree is an `AsRef` of each of its sections, which is how [`run`](crate::run) finds its own.
+///
 /// There is one tree for all commands of a binary, so that they can share a file: a key that none of its sections
 /// declares is a mistake.
 #[macro_export]
@@ -269,6 +271,14 @@ macro_rules! settings_tree {
                 pub $field: $section,
             )*
         }
+
+        $(
+            impl AsRef<$section> for $name {
+                fn as_ref(&self) -> &$section {
+                    &self.$field
+                }
+            }
+        )*
 
         impl $crate::settings::Tree for $name {
             fn sections() -> Vec<$crate::settings::SectionInfo> {

@@ -27,6 +27,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod value;
+mod words;
 mod yaml;
 
 pub use declare::{IntoPreset, Preset, Section, SectionInfo, Setting, Tree, join_doc};

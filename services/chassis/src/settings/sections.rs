@@ -55,9 +55,7 @@ settings_section! {
 
 fn check_telemetry(telemetry: &TelemetrySettings, reader: &mut Reader<'_>) {
     if let Some(endpoint) = &telemetry.otlp_endpoint
-        && !endpoint
-            .strip_prefix("http://")
-            .is_some_and(|host| !host.is_empty())
+        && endpoint.strip_prefix("http://").is_none_or(str::is_empty)
     {
         let what =
             "must start with `http://`; for a collector behind TLS, run a collector next to this process";

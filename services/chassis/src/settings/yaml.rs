@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
 use super::{
     error::{SettingsProblem, Source},
@@ -25,7 +25,7 @@ pub(super) fn read(path: &Path, text: &str) -> (Vec<Given>, Vec<SettingsProblem>
     for event in Parser::new_from_str(text) {
         match event {
             Ok((Event::Comment(..), _)) => {}
-            Ok((event, span)) => events.push((event, span.start.line(), span)),
+            Ok((event, span)) => events.push((event, span.start.line())),
             Err(error) => {
                 file.problem(
                     None,
@@ -37,21 +37,22 @@ pub(super) fn read(path: &Path, text: &str) -> (Vec<Given>, Vec<SettingsProblem>
         }
     }
     let mut events = Events {
-        events: events.into_iter().peekable(),
+        events: events.into_iter(),
     };
     file.documents(&mut events);
     (file.given, file.problems)
 }
 
-type Positioned<'a> = (Event<'a>, usize, Span);
+/// An event and its line.
+type Positioned<'a> = (Event<'a>, usize);
 
 struct Events<'a> {
-    events: std::iter::Peekable<std::vec::IntoIter<Positioned<'a>>>,
+    events: std::vec::IntoIter<Positioned<'a>>,
 }
 
 impl<'a> Events<'a> {
-    fn next(&mut self) -> Option<(Event<'a>, usize)> {
-        self.events.next().map(|(event, line, _)| (event, line))
+    fn next(&mut self) -> Option<Positioned<'a>> {
+        self.events.next()
     }
 
     /// Reads over the rest of a node whose first event was taken.
