@@ -146,6 +146,10 @@ async fn a_cap_of_zero_always_leaves_the_mark(stage: Stage) {
     assert_eq!(marked, Ok(ChannelAppend::Overrun));
     let mut reader = stage.broker.open_channel(&gateway).await.unwrap();
     assert_eq!(read(&mut reader, 1).await, [ChannelItem::Overrun]);
+    // In an empty channel too.
+    let empty = stage.gateway("empty").await;
+    let marked = stage.broker.append_channel(&empty, Bytes::new(), 0).await;
+    assert_eq!(marked, Ok(ChannelAppend::Overrun));
 }
 
 async fn a_channel_nobody_registered_is_dead(stage: Stage) {

@@ -164,6 +164,7 @@ async fn tries_of_the_head_are_counted_across_owners(stage: Stage) {
     assert_eq!(count(&new, first).await, Fenced::Done(1));
     assert_eq!(count(&new, first).await, Fenced::Done(2));
     assert_eq!(new.trim(first).await, Fenced::Done(()));
+    assert_eq!(count(&new, first).await, Fenced::Done(1), "trimming forgets them");
     assert_eq!(count(&new, second).await, Fenced::Done(1));
     assert_eq!(count(&new, second).await, Fenced::Done(2));
     assert_eq!(bury(&new, second, "poison").await, Fenced::Done(()));

@@ -1,7 +1,5 @@
 //! A producer may say the same thing twice.
 
-use std::time::Duration;
-
 use crate::{
     AppendOutcome,
     conformance::{
@@ -129,17 +127,21 @@ async fn keys_are_forgotten_after_their_time(stage: Stage) {
 
 async fn a_full_queue_still_answers_repeats(stage: Stage) {
     let room = [stage.room(0)];
-    let send = |key: &'static str| {
+    let send = |key: &'static str, queue_limit: u64| {
         let mut append = request(stage.partition, vec![keyed(&room, "text", "p", key)]);
-        append.queue_limit = 1;
-        append.keep_keys = Duration::from_secs(600);
+        append.queue_limit = queue_limit;
         stage.broker.append(append)
     };
-    let first = one(send("k").await.unwrap());
-    assert_eq!(send("l").await, Ok(AppendOutcome::QueueFull { length: 1 }));
-    let again = one(send("k").await.unwrap());
-    assert!(again.repeated);
-    assert_eq!(again.offsets, first.offsets);
+    let first = one(send("k", 2).await.unwrap());
+    one(send("l", 2).await.unwrap());
+    // Full, and with a limit that was lowered meanwhile more than full.
+    for queue_limit in [2, 1] {
+        let refused = send("m", queue_limit).await;
+        assert_eq!(refused, Ok(AppendOutcome::QueueFull { length: 2 }));
+        let again = one(send("k", queue_limit).await.unwrap());
+        assert!(again.repeated);
+        assert_eq!(again.offsets, first.offsets);
+    }
 }
 
 async fn a_repeat_is_found_after_it_was_handled(stage: Stage) {

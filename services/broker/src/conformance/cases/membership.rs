@@ -1,5 +1,7 @@
 //! Who is alive, by the server's clock alone.
 
+use std::time::Duration;
+
 use carillon_model::Offset;
 
 use crate::{
@@ -81,7 +83,7 @@ async fn a_life_that_is_renewed_goes_on(stage: Stage) {
     let gateway = member(ServiceKind::Gateway, "gateway");
     stage
         .broker
-        .register(&gateway, std::time::Duration::from_secs(5))
+        .register(&gateway, Duration::from_secs(5))
         .await
         .unwrap();
     assert_eq!(stage.broker.renew(&gateway.incarnation, LONG).await, Ok(true));
@@ -101,8 +103,13 @@ async fn a_life_that_is_over_never_comes_back(stage: Stage) {
     let gateway = member(ServiceKind::Gateway, "gateway");
     stage.broker.register(&gateway, SHORT).await.unwrap();
     eventually!("it is dead", {
-        known(&stage, ServiceKind::Gateway).await.is_empty().then_some(())
+        let renewed = stage
+            .broker
+            .renew(&gateway.incarnation, Duration::from_millis(1))
+            .await;
+        (renewed == Ok(false)).then_some(())
     });
+    assert_eq!(known(&stage, ServiceKind::Gateway).await, [], "at once");
     for _ in 0..2 {
         assert_eq!(stage.broker.renew(&gateway.incarnation, LONG).await, Ok(false));
     }
