@@ -1,0 +1,309 @@
+//! What a client brings when it connects, and what it is told if it is not let in.
+//!
+//! Clients of Socket.IO 3 and 4 send `auth: { token?, since? }` with their `CONNECT`; clients of version 2 know no
+//! `auth` and put `token` and `since` (as JSON) into the query.
+
+use std::fmt;
+
+use carillon_model::{Offset, Room, policy::Policy};
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::settings::TransportSettings;
+use crate::hub::{Identity, RefusalCode};
+
+/// Why a client was not let in: the first word of its `connect_error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeCode {
+    /// `auth` has another shape than it should.
+    BadRequest,
+    /// The namespace is not `/`.
+    InvalidNamespace,
+    /// The token can't be believed.
+    TokenInvalid,
+    /// The token's time is over.
+    TokenExpired,
+    /// Policy wants to know who it is.
+    AnonymousRefused,
+    /// A cursor is wrong.
+    BadSince,
+    /// It brought too many cursors.
+    TooManyRooms,
+    /// The page it comes from may not connect.
+    OriginRefused,
+    /// The gateway holds as many as it may.
+    GatewayFull,
+    /// The gateway is on its way out.
+    Draining,
+    /// The gateway can't take it in now.
+    Unavailable,
+}
+
+impl HandshakeCode {
+    /// All of them, for metrics.
+    pub const ALL: [Self; 11] = [
+        Self::BadRequest,
+        Self::InvalidNamespace,
+        Self::TokenInvalid,
+        Self::TokenExpired,
+        Self::AnonymousRefused,
+        Self::BadSince,
+        Self::TooManyRooms,
+        Self::OriginRefused,
+        Self::GatewayFull,
+        Self::Draining,
+        Self::Unavailable,
+    ];
+
+    /// The word, also as a metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::InvalidNamespace => "invalid_namespace",
+            Self::TokenInvalid => "token_invalid",
+            Self::TokenExpired => "token_expired",
+            Self::AnonymousRefused => "anonymous_refused",
+            Self::BadSince => "bad_since",
+            Self::TooManyRooms => "too_many_rooms",
+            Self::OriginRefused => "origin_refused",
+            Self::GatewayFull => "gateway_full",
+            Self::Draining => "draining",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// Whether trying again, here or elsewhere, may help without anything else being done.
+    pub const fn is_passing(self) -> bool {
+        matches!(self, Self::GatewayFull | Self::Draining | Self::Unavailable)
+    }
+}
+
+impl From<RefusalCode> for HandshakeCode {
+    fn from(code: RefusalCode) -> Self {
+        match code {
+            RefusalCode::Full => Self::GatewayFull,
+            RefusalCode::Draining => Self::Draining,
+            RefusalCode::TooManyRooms => Self::TooManyRooms,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
+/// A refusal, as the client reads it: `code: text`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HandshakeRefusal {
+    pub(super) code: HandshakeCode,
+    pub(super) message: String,
+}
+
+impl HandshakeRefusal {
+    pub(super) fn new(code: HandshakeCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for HandshakeRefusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+/// What a client brought.
+#[derive(Default, Deserialize)]
+pub(super) struct Auth {
+    token: Option<Value>,
+    since: Option<Value>,
+}
+
+impl Auth {
+    /// From the JSON of a `CONNECT`.
+    pub(super) fn from_connect(json: Option<&str>) -> Result<Self, HandshakeRefusal> {
+        // Null and an empty object bring nothing.
+        let auth = json.map(serde_json::from_str::<Option<Self>>).transpose();
+        auth.map(|auth| auth.flatten().unwrap_or_default()).map_err(|_| {
+            let message = "`auth` must be an object, like { token: \"…\", since: { lobby: \"…\" } }";
+            HandshakeRefusal::new(HandshakeCode::BadRequest, message)
+        })
+    }
+
+    /// From the query of a client of Socket.IO 2.
+    pub(super) fn from_query(query: &str) -> Result<Self, HandshakeRefusal> {
+        let field = |name: &str| {
+            query.split('&').find_map(|pair| {
+                let (key, value) = pair.split_once('=')?;
+                (key == name).then(|| percent_decoded(value))
+            })
+        };
+        let since = match field("since").filter(|since| !since.is_empty()) {
+            None => None,
+            Some(json) => Some(serde_json::from_str(&json).map_err(|_| {
+                HandshakeRefusal::new(
+                    HandshakeCode::BadSince,
+                    "`since` in the query must be JSON, like {\"lobby\":\"…\"}",
+                )
+            })?),
+        };
+        Ok(Self {
+            token: field("token").map(Value::String),
+            since,
+        })
+    }
+
+    /// Who it is.
+    pub(super) fn identify(
+        &self,
+        settings: &TransportSettings,
+        policy: &Policy,
+    ) -> Result<Identity, HandshakeRefusal> {
+        let token = match &self.token {
+            None | Some(Value::Null) => "",
+            Some(Value::String(token)) => token.as_str(),
+            Some(_) => {
+                let message = "`token` must be a text";
+                return Err(HandshakeRefusal::new(HandshakeCode::TokenInvalid, message));
+            }
+        };
+        if token.is_empty() {
+            if policy.anonymous_sessions {
+                return Ok(Identity::default());
+            }
+            let message = "this gateway wants to know who you are; pass a token in `auth`";
+            return Err(HandshakeRefusal::new(HandshakeCode::AnonymousRefused, message));
+        }
+        let Some(key) = &settings.token_key else {
+            let message = "this gateway has no key to check tokens with";
+            return Err(HandshakeRefusal::new(HandshakeCode::TokenInvalid, message));
+        };
+        key.identify(token)
+    }
+
+    /// The cursors it brought.
+    pub(super) fn cursors(&self, limit: usize) -> Result<Vec<(Room, Offset)>, HandshakeRefusal> {
+        let wrong = |message: String| HandshakeRefusal::new(HandshakeCode::BadSince, message);
+        let since = match &self.since {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Object(since)) => since,
+            Some(_) => return Err(wrong("`since` must be an object of rooms and offsets".to_owned())),
+        };
+        if since.len() > limit {
+            let message = format!("`since` has at most {limit} rooms, this one has {}", since.len());
+            return Err(HandshakeRefusal::new(HandshakeCode::TooManyRooms, message));
+        }
+        let mut cursors = IndexMap::new();
+        for (name, offset) in since {
+            let shown: String = name.chars().take(64).collect();
+            let room =
+                Room::new(name).map_err(|error| wrong(format!("`since` has a room `{shown}`: {error}")))?;
+            let offset = offset
+                .as_str()
+                .ok_or_else(|| wrong(format!("`since.{shown}` must be a text, as `meta.offset` was")))?
+                .parse()
+                .map_err(|error| wrong(format!("`since.{shown}`: {error}")))?;
+            cursors.insert(room, offset);
+        }
+        Ok(cursors.into_iter().collect())
+    }
+}
+
+/// Undoes URL encoding; what is no encoding stays as it is.
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let pair = (byte == b'%').then(|| text.get(at + 1..at + 3)).flatten();
+        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            Some(value) => {
+                decoded.push(value);
+                at += 3;
+            }
+            None => {
+                decoded.push(if byte == b'+' { b' ' } else { byte });
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursors(json: &str) -> Result<Vec<(Room, Offset)>, String> {
+        let auth = Auth::from_connect(Some(json)).map_err(|refusal| refusal.to_string())?;
+        auth.cursors(2).map_err(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn cursors_are_checked_field_by_field() {
+        let room = |name: &str| Room::new(name).unwrap();
+        assert_eq!(
+            cursors(r#"{"since":{"lobby":"5-1","session:x":"1-0"},"other":1}"#),
+            Ok(vec![
+                (room("lobby"), Offset::new(5, 1)),
+                (room("session:x"), Offset::new(1, 0))
+            ])
+        );
+        assert_eq!(cursors("{}"), Ok(vec![]));
+        assert_eq!(cursors("null"), Ok(vec![]));
+        for (json, start) in [
+            ("[1]", "bad_request: "),
+            (r#"{"since":[]}"#, "bad_since: `since` must be an object"),
+            (
+                r#"{"since":{"lobby":5}}"#,
+                "bad_since: `since.lobby` must be a text",
+            ),
+            (
+                r#"{"since":{"lobby":"five"}}"#,
+                "bad_since: `since.lobby`: `five` is not an offset",
+            ),
+            (r#"{"since":{"":"5-1"}}"#, "bad_since: `since` has a room ``: "),
+            (r#"{"since":{"a":"1-0","b":"1-0","c":"1-0"}}"#, "too_many_rooms: "),
+        ] {
+            let refusal = cursors(json).unwrap_err();
+            assert!(refusal.starts_with(start), "{json}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn old_clients_bring_theirs_in_the_query() {
+        let query = "EIO=3&token=a%2Bb&since=%7B%22caf%C3%A9%22%3A%225-1%22%7D&transport=polling";
+        let auth = Auth::from_query(query).unwrap();
+        assert_eq!(auth.token, Some(Value::from("a+b")));
+        assert_eq!(
+            auth.cursors(9).unwrap(),
+            [(Room::new("café").unwrap(), Offset::new(5, 1))]
+        );
+        assert_eq!(
+            Auth::from_query("since=x").err().unwrap().code,
+            HandshakeCode::BadSince
+        );
+        assert_eq!(percent_decoded("%é%4"), "%é%4");
+    }
+
+    #[test]
+    fn strangers_are_let_in_only_by_policy() {
+        let settings = TransportSettings::default();
+        let auth = Auth::default();
+        assert!(
+            auth.identify(&settings, &Policy::permissive())
+                .unwrap()
+                .user
+                .is_none()
+        );
+        let refusal = auth.identify(&settings, &Policy::default_policy()).unwrap_err();
+        assert_eq!(refusal.code, HandshakeCode::AnonymousRefused);
+        let auth = Auth::from_connect(Some(r#"{"token":"x"}"#)).unwrap();
+        let refusal = auth.identify(&settings, &Policy::permissive()).unwrap_err();
+        assert_eq!(
+            refusal.code,
+            HandshakeCode::TokenInvalid,
+            "a bad token never becomes nobody"
+        );
+    }
+}

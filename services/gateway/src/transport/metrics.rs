@@ -1,0 +1,114 @@
+//! What the transport counts, all of fixed cardinality.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector};
+
+use super::handshake::HandshakeCode;
+use crate::hub::RefusalCode;
+
+/// The counters and gauges of the transport. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct TransportMetrics {
+    pub(super) connections: IntGaugeVec,
+    pub(super) handshakes_refused: IntCounterVec,
+    pub(super) requests: IntCounterVec,
+    pub(super) requests_refused: IntCounterVec,
+    pub(super) written_bytes: IntCounter,
+}
+
+/// Counts something while it lives.
+#[derive(Debug)]
+pub(super) struct GaugeGuard(IntGauge);
+
+impl GaugeGuard {
+    fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl TransportMetrics {
+    /// Registers everything; fails if a name is taken.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let named = |name: &str, help: &str| Opts::new(format!("carillon_gateway_{name}"), help);
+        let connections = IntGaugeVec::new(
+            named(
+                "connections",
+                "Open TCP connections, by what they carry: HTTP requests or one WebSocket.",
+            ),
+            &["transport"],
+        )?;
+        for transport in ["http", "websocket"] {
+            connections.with_label_values(&[transport]);
+        }
+        let handshakes_refused = IntCounterVec::new(
+            named(
+                "handshakes_refused_total",
+                "Clients that were not let in, by code.",
+            ),
+            &["code"],
+        )?;
+        for code in HandshakeCode::ALL {
+            handshakes_refused.with_label_values(&[code.as_str()]);
+        }
+        let requests = IntCounterVec::new(
+            named(
+                "client_requests_total",
+                "Events of clients, by what they ask for.",
+            ),
+            &["request"],
+        )?;
+        let requests_refused = IntCounterVec::new(
+            named(
+                "client_requests_refused_total",
+                "Events of clients that were refused, by code.",
+            ),
+            &["code"],
+        )?;
+        let written_bytes = IntCounter::with_opts(named("written_bytes_total", "Bytes written to clients."))?;
+        let all: [Box<dyn Collector>; 5] = [
+            Box::new(connections.clone()),
+            Box::new(handshakes_refused.clone()),
+            Box::new(requests.clone()),
+            Box::new(requests_refused.clone()),
+            Box::new(written_bytes.clone()),
+        ];
+        for collector in all {
+            registry.register(collector)?;
+        }
+        Ok(Self {
+            connections,
+            handshakes_refused,
+            requests,
+            requests_refused,
+            written_bytes,
+        })
+    }
+
+    /// A TCP connection, as long as it carries HTTP requests.
+    pub(super) fn http(&self) -> GaugeGuard {
+        GaugeGuard::new(self.connections.with_label_values(&["http"]))
+    }
+
+    /// A TCP connection that has become a WebSocket.
+    pub(super) fn websocket(&self) -> GaugeGuard {
+        GaugeGuard::new(self.connections.with_label_values(&["websocket"]))
+    }
+
+    pub(super) fn refused(&self, code: HandshakeCode) {
+        self.handshakes_refused.with_label_values(&[code.as_str()]).inc();
+    }
+
+    pub(super) fn request(&self, request: &str) {
+        self.requests.with_label_values(&[request]).inc();
+    }
+
+    pub(super) fn request_refused(&self, code: RefusalCode) {
+        self.requests_refused.with_label_values(&[code.as_str()]).inc();
+    }
+}

@@ -1,0 +1,80 @@
+//! The transport: Socket.IO for stock clients, on [engineioxide](engineioxide).
+//!
+//! It brings clients and [hub](crate::hub) together, and knows nothing of Redis. A client's road through it:
+//!
+//! - [`listener`] accepts, [`io`] wraps the connection, [`http`] routes its requests: [`page`] or Engine.IO;
+//! - [`origin`] judges the web page a browser comes from;
+//! - [`websocket`] takes a connection out of HTTP, [`frames`] watches what goes by;
+//! - [`engine`] hears of connections and packets ([`packet`]), [`session`] takes the handshake ([`handshake`],
+//!   [`token`]) and becomes the client's writer;
+//! - [`flow`] hands packets to Engine.IO without filling its queue;
+//! - [`requests`] answers what the client asks for.
+//!
+//! Engine.IO (WebSockets, polling, upgrades, heartbeats) is the library's; the thin Socket.IO layer on top is ours.
+//! The library's own can't close the transport of one client (a client that is disconnected in Socket.IO's sense
+//! doesn't come back), gives the secret Engine.IO id to be shown as the session's, and has rooms where we have a hub.
+
+mod engine;
+mod flow;
+mod frames;
+mod handshake;
+mod http;
+mod io;
+mod listener;
+mod metrics;
+mod origin;
+mod packet;
+mod page;
+mod requests;
+mod session;
+mod settings;
+mod token;
+mod websocket;
+
+use std::{future::Future, sync::Arc};
+
+use carillon_model::policy::Policy;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+pub use handshake::HandshakeCode;
+pub use metrics::TransportMetrics;
+pub use origin::{InvalidOrigin, Origins};
+pub use settings::TransportSettings;
+pub use token::TokenKey;
+
+use crate::hub::Hub;
+
+/// Brings clients to a hub over one kind of connection.
+pub trait Transport: Send + 'static {
+    /// Serves the listener until a drain has ended: from the moment `draining` is cancelled no session is taken in; those
+    /// that are there are closed by the hub. Answers when no connection is left, or when the time for that is up.
+    fn serve(self, listener: TcpListener, draining: CancellationToken) -> impl Future<Output = ()> + Send;
+}
+
+/// Socket.IO, revisions 4 and 5, over WebSockets and polling.
+#[derive(Debug)]
+pub struct SocketIo {
+    /// Where sessions and messages are.
+    pub hub: Hub,
+    /// Who may connect; it may change at any time.
+    pub policy: watch::Receiver<Arc<Policy>>,
+    /// What was set.
+    pub settings: TransportSettings,
+    /// What is counted.
+    pub metrics: TransportMetrics,
+}
+
+impl Transport for SocketIo {
+    async fn serve(self, listener: TcpListener, draining: CancellationToken) {
+        let shared = engine::Shared {
+            hub: self.hub,
+            policy: self.policy,
+            settings: self.settings,
+            metrics: self.metrics,
+            sockets: engine::Sockets::default(),
+            draining,
+        };
+        listener::serve(listener, Arc::new(shared)).await;
+    }
+}

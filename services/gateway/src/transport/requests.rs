@@ -1,0 +1,386 @@
+//! What a client asks for: `join`, `leave`, `publish`, `history`, and the events that policy knows.
+//!
+//! Publishes are handed to the hub at once, in the call that brought them, because their order is a promise. Everything
+//! that has to wait, waits in the session's [`Line`], whose task exists while there is something in it. Requests about
+//! one room go one after the other; others side by side.
+
+use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use carillon_model::{Data, EventName, MessageId, Offset, Room};
+use futures::{StreamExt, stream::FuturesUnordered};
+use indexmap::IndexSet;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::Notify;
+
+use super::{
+    packet::{BadPacket, Event, Packet, data_of},
+    session::Session,
+};
+use crate::hub::{Delivery, Publish, PublishReceipt, Refusal, RefusalCode, Start};
+
+/// Requests of one session that may wait for their answer.
+const LINE: usize = 512;
+/// Requests of one session that are worked on side by side.
+const SIDE_BY_SIDE: usize = 32;
+/// Messages one answer may bring, and a join may go back.
+const MESSAGES: usize = 100;
+/// Bytes of messages in one answer, after which it ends early.
+const HISTORY_BYTES: usize = 512 << 10;
+
+/// A session's requests that wait.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    inside: Mutex<Inside>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    waiting: VecDeque<(Option<u64>, Request)>,
+    /// Requests taken out and not yet answered.
+    busy: usize,
+    running: bool,
+}
+
+#[derive(Debug)]
+enum Request {
+    Join(Room, Start),
+    Leave(Room),
+    History(Room, Option<Offset>, usize),
+    Published(PublishReceipt),
+    Refused(Refusal),
+}
+
+impl Request {
+    /// The room it must not overtake others in.
+    fn room(&self) -> Option<&Room> {
+        match self {
+            Self::Join(room, _) | Self::Leave(room) | Self::History(room, ..) => Some(room),
+            Self::Published(_) | Self::Refused(_) => None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinRequest {
+    room: String,
+    since: Option<String>,
+    rewind: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LeaveRequest {
+    room: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryRequest {
+    room: String,
+    before: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublishRequest<'a> {
+    room: String,
+    event: String,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    key: Option<String>,
+}
+
+impl Session {
+    /// Handles an event. An error means that it is none, and ends the connection.
+    pub(super) fn event(
+        self: &Arc<Self>,
+        body: &str,
+        ack: Option<u64>,
+        attachments: Vec<Bytes>,
+    ) -> Result<(), BadPacket> {
+        let event = Event::parse(body)?;
+        let metrics = &self.shared.metrics;
+        let (label, request) = match event.name.as_str() {
+            "join" => ("join", join(&event)),
+            "leave" => ("leave", leave(&event)),
+            "history" => ("history", history(&event)),
+            "publish" => ("publish", self.publish(&event, &attachments)),
+            _ => ("event", self.policy_event(&event, &attachments)),
+        };
+        metrics.request(label);
+        let request = request.unwrap_or_else(|refusal| {
+            metrics.request_refused(refusal.code);
+            Request::Refused(refusal)
+        });
+        match (&request, ack) {
+            // Nobody waits for these answers.
+            (Request::Published(_) | Request::Refused(_) | Request::History(..), None) => {}
+            _ => self.queue(ack, request),
+        }
+        Ok(())
+    }
+
+    fn publish(&self, event: &Event<'_>, attachments: &[Bytes]) -> Result<Request, Refusal> {
+        let request: PublishRequest<'_> = payload(event)?;
+        let publish = Publish {
+            room: room(request.room)?,
+            event: EventName::new(request.event).map_err(|error| bad_request(format!("`event`: {error}")))?,
+            data: match request.data {
+                None if attachments.is_empty() => Data::NULL,
+                None => return Err(hidden_binary()),
+                Some(data) => data_of(data, attachments).ok_or_else(hidden_binary)?,
+            },
+            key: request.key.filter(|key| !key.is_empty()),
+            traceparent: String::new(),
+        };
+        if publish.key.as_ref().is_some_and(|key| key.len() > 200) {
+            return Err(bad_request("`key` has at most 200 bytes"));
+        }
+        self.handle.enqueue_publish(publish).map(Request::Published)
+    }
+
+    fn policy_event(&self, event: &Event<'_>, attachments: &[Bytes]) -> Result<Request, Refusal> {
+        let data = match event.arguments.as_slice() {
+            [] => Data::NULL,
+            [argument] => data_of(argument, attachments).ok_or_else(hidden_binary)?,
+            more => {
+                let count = more.len();
+                let message =
+                    format!("an event has one argument, this one has {count}; put them into an object");
+                return Err(bad_request(message));
+            }
+        };
+        self.handle
+            .enqueue_event(&event.name, data, String::new())
+            .map(Request::Published)
+    }
+
+    fn queue(self: &Arc<Self>, ack: Option<u64>, request: Request) {
+        let mut inside = self.line.inside.lock();
+        if inside.waiting.len() + inside.busy >= LINE {
+            drop(inside);
+            // Whoever has so much unanswered reads no answers either.
+            self.shared.metrics.request_refused(RefusalCode::TooManyRequests);
+            return;
+        }
+        inside.waiting.push_back((ack, request));
+        if std::mem::replace(&mut inside.running, true) {
+            drop(inside);
+            self.line.arrived.notify_one();
+        } else {
+            tokio::spawn(work(Arc::clone(self)));
+        }
+    }
+
+    async fn handle_request(self: Arc<Self>, ack: Option<u64>, request: Request) -> Option<Room> {
+        let room = request.room().cloned();
+        let answer = match request {
+            Request::Join(room, start) => self.handle.join(room, start).await.and_then(ok),
+            Request::Leave(room) => self.handle.leave(room).await.and_then(ok),
+            Request::History(room, before, limit) => {
+                let found = self.handle.history(room, before, limit).await;
+                found.and_then(history_answer)
+            }
+            Request::Published(receipt) => match receipt.await {
+                Ok(outcome) => outcome.and_then(ok),
+                Err(_) => Err(Refusal::new(
+                    RefusalCode::OutcomeUnknown,
+                    "the session ended before the outcome was known",
+                )),
+            },
+            Request::Refused(refusal) => Err(refusal),
+        };
+        if let Some(ack) = ack {
+            let (argument, attachments) = answer.unwrap_or_else(|refusal| (refused(&refusal), Vec::new()));
+            self.answer(Packet::ack(ack, &argument, attachments)).await;
+        }
+        room
+    }
+}
+
+type Working = Pin<Box<dyn Future<Output = Option<Room>> + Send>>;
+
+/// Works off a session's line.
+async fn work(session: Arc<Session>) {
+    let mut working: FuturesUnordered<Working> = FuturesUnordered::new();
+    let mut rooms: IndexSet<Room> = IndexSet::new();
+    loop {
+        {
+            let mut inside = session.line.inside.lock();
+            inside.busy = working.len();
+            while let Some((_, request)) = inside.waiting.front() {
+                let overtakes = request.room().is_some_and(|room| rooms.contains(room));
+                let patient = matches!(request, Request::Published(_));
+                if overtakes || (rooms.len() >= SIDE_BY_SIDE && !patient) {
+                    break;
+                }
+                let Some((ack, request)) = inside.waiting.pop_front() else {
+                    break;
+                };
+                rooms.extend(request.room().cloned());
+                inside.busy += 1;
+                working.push(Box::pin(Arc::clone(&session).handle_request(ack, request)));
+            }
+            if working.is_empty() {
+                inside.running = false;
+                return;
+            }
+        }
+        tokio::select! {
+            biased;
+            Some(finished) = working.next() => {
+                if let Some(room) = finished {
+                    rooms.swap_remove(&room);
+                }
+            }
+            () = session.line.arrived.notified() => {}
+        }
+    }
+}
+
+fn join(event: &Event<'_>) -> Result<Request, Refusal> {
+    let request: JoinRequest = payload(event)?;
+    let start = match (request.since, request.rewind) {
+        (None, None) => Start::Now,
+        (Some(since), None) => Start::Since(offset("since", &since)?),
+        (None, Some(count)) if count <= MESSAGES => Start::Rewind(count),
+        (None, Some(_)) => return Err(bad_request(format!("`rewind` is at most {MESSAGES}"))),
+        (Some(_), Some(_)) => return Err(bad_request("give `since` or `rewind`, not both")),
+    };
+    Ok(Request::Join(room(request.room)?, start))
+}
+
+fn leave(event: &Event<'_>) -> Result<Request, Refusal> {
+    Ok(Request::Leave(room(payload::<LeaveRequest>(event)?.room)?))
+}
+
+fn history(event: &Event<'_>) -> Result<Request, Refusal> {
+    let request: HistoryRequest = payload(event)?;
+    let limit = request.limit.unwrap_or(MESSAGES);
+    if limit == 0 || limit > MESSAGES {
+        return Err(bad_request(format!("`limit` is from 1 to {MESSAGES}")));
+    }
+    let before = request
+        .before
+        .map(|before| offset("before", &before))
+        .transpose()?;
+    Ok(Request::History(room(request.room)?, before, limit))
+}
+
+/// The one object that our own events take.
+fn payload<'a, T: Deserialize<'a>>(event: &Event<'a>) -> Result<T, Refusal> {
+    match event.arguments.as_slice() {
+        [argument] => serde_json::from_str(argument.get())
+            .map_err(|error| bad_request(format!("`{}`: {error}", event.name))),
+        other => Err(bad_request(format!(
+            "`{}` takes one object, then the callback for its answer; it got {} arguments",
+            event.name,
+            other.len()
+        ))),
+    }
+}
+
+fn room(name: String) -> Result<Room, Refusal> {
+    Room::new(name).map_err(|error| Refusal::new(RefusalCode::BadRoom, format!("`room`: {error}")))
+}
+
+fn offset(field: &str, text: &str) -> Result<Offset, Refusal> {
+    text.parse()
+        .map_err(|error| bad_request(format!("`{field}`: {error}")))
+}
+
+fn bad_request(message: impl Into<String>) -> Refusal {
+    Refusal::new(RefusalCode::BadRequest, message)
+}
+
+fn hidden_binary() -> Refusal {
+    bad_request("binary data must be the whole of an event's data; it can't be a part of an object or list")
+}
+
+#[derive(Serialize)]
+struct Fine<T> {
+    ok: bool,
+    #[serde(flatten)]
+    answer: T,
+}
+
+type Answer = (String, Vec<Bytes>);
+
+fn ok<T: Serialize>(answer: T) -> Result<Answer, Refusal> {
+    // Flattened, a unit adds nothing.
+    encoded(&Fine { ok: true, answer }).map(|text| (text, Vec::new()))
+}
+
+fn encoded<T: Serialize>(answer: &T) -> Result<String, Refusal> {
+    serde_json::to_string(answer).map_err(|error| {
+        Refusal::new(
+            RefusalCode::Unavailable,
+            format!("the answer can't be written: {error}"),
+        )
+    })
+}
+
+fn refused(refusal: &Refusal) -> String {
+    serde_json::json!({ "ok": false, "error": refusal }).to_string()
+}
+
+#[derive(Serialize)]
+struct Past<'a> {
+    event: &'a EventName,
+    data: &'a RawValue,
+    room: &'a Room,
+    offset: Offset,
+    id: MessageId,
+    ts: u64,
+}
+
+#[derive(Serialize)]
+struct HistoryAnswer<'a> {
+    ok: bool,
+    messages: Vec<Past<'a>>,
+}
+
+fn history_answer(deliveries: Vec<Arc<Delivery>>) -> Result<Answer, Refusal> {
+    let mut attachments = Vec::new();
+    let mut data = Vec::new();
+    let mut bytes = 0;
+    for delivery in &deliveries {
+        bytes += delivery.weight;
+        if bytes > HISTORY_BYTES && !data.is_empty() {
+            break;
+        }
+        let json = match &delivery.message.data {
+            Data::Json(json) => String::from_utf8_lossy(json).into_owned(),
+            Data::Binary(binary) => {
+                attachments.push(binary.clone());
+                format!(r#"{{"_placeholder":true,"num":{}}}"#, attachments.len() - 1)
+            }
+        };
+        let json = RawValue::from_string(json).map_err(|error| {
+            Refusal::new(
+                RefusalCode::Unavailable,
+                format!("a message can't be read: {error}"),
+            )
+        })?;
+        data.push(json);
+    }
+    let messages = deliveries.iter().zip(&data).map(|(delivery, data)| Past {
+        event: &delivery.message.event,
+        data,
+        room: &delivery.room,
+        offset: delivery.offset,
+        id: delivery.message.id,
+        ts: delivery.message.accepted_at,
+    });
+    let answer = HistoryAnswer {
+        ok: true,
+        messages: messages.collect(),
+    };
+    Ok((encoded(&answer)?, attachments))
+}

@@ -1,0 +1,56 @@
+//! What can be set of the transport.
+
+use std::time::Duration;
+
+use super::{origin::Origins, token::TokenKey};
+
+/// The transport's settings; the defaults are those of DESIGN §13 and of Socket.IO itself.
+#[derive(Clone, Debug)]
+pub struct TransportSettings {
+    /// Web origins that may connect beside the gateway's own.
+    pub origins: Origins,
+    /// What tokens are checked with; without it every token is refused.
+    pub token_key: Option<TokenKey>,
+    /// TCP connections at most. A session that polls may hold two.
+    pub connections: usize,
+    /// Bytes of one message or one polling request of a client.
+    pub message_bytes: usize,
+    /// Cursors a client may bring.
+    pub cursors: usize,
+    /// How often a ping is sent.
+    pub ping_interval: Duration,
+    /// How long its answer may take.
+    pub ping_timeout: Duration,
+    /// How long a client may take from its connection to its `CONNECT`.
+    pub connect_timeout: Duration,
+    /// How long the headers of a request may take, and how long a connection may wait for its next request.
+    pub header_timeout: Duration,
+    /// Bytes the kernel may hold for one connection that reads slowly.
+    pub send_buffer: usize,
+    /// How long a closed connection may take to write its last bytes before it is ended.
+    pub close_timeout: Duration,
+    /// How long after the start of a drain the transport gives up on connections that are still there.
+    pub drain_timeout: Duration,
+    /// Whether the chat page is served at `/`.
+    pub page: bool,
+}
+
+impl Default for TransportSettings {
+    fn default() -> Self {
+        Self {
+            origins: Origins::default(),
+            token_key: None,
+            connections: 60_000,
+            message_bytes: 100 << 10,
+            cursors: 200,
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(20),
+            header_timeout: Duration::from_secs(15),
+            send_buffer: 64 << 10,
+            close_timeout: Duration::from_secs(3),
+            drain_timeout: Duration::from_secs(30),
+            page: true,
+        }
+    }
+}
