@@ -1,1 +1,94 @@
-//! Carillon ingest.
+//! Ingest: takes messages from producers and puts them into the queues.
+//!
+//! A request goes through a line of gates, and each can only refuse what has not been written yet:
+//!
+//! 1. [`producer`](self): who sends? A key's hash, looked up in the policy.
+//! 2. `body`: read within bounds of size, time and memory.
+//! 3. [`carillon_model::publish`]: is it a request? Every mistake is told at once.
+//! 4. `accept`: rooms the producer may send to, its quota, the room left in Redis.
+//! 5. `write`: one append per partition, and what the answers mean.
+//!
+//! What is worth reading first is `write`: the three outcomes of DESIGN §4 (1) are decided there. *Accepted* means
+//! the broker has it. *Refused* means that nothing was written. *Unknown* means that an answer was lost, and that
+//! repeating the request with its idempotency key is safe.
+//!
+//! Nothing here knows which broker it writes to, or how a process is started: [`Ingest`] is given its parts, [`router`]
+//! makes it a service, and [`serve`] puts that on a socket.
+
+mod accept;
+mod answer;
+mod body;
+mod guarded;
+mod http;
+mod metrics;
+mod problem;
+mod producer;
+mod quota;
+mod server;
+mod settings;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use carillon_broker::{Health, Queue};
+use carillon_model::{PartitionCount, policy::Policy};
+use tokio::sync;
+
+pub use http::router;
+pub use metrics::IngestMetrics;
+pub use server::serve;
+pub use settings::IngestSettings;
+
+/// The service, apart from any socket. Clones share one.
+#[derive(Clone)]
+pub struct Ingest {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: IngestSettings,
+    policy: sync::watch::Receiver<Arc<Policy>>,
+    metrics: IngestMetrics,
+    quotas: quota::Quotas,
+    memory: body::Budget,
+    writer: write::Writer,
+    health: Arc<dyn Health>,
+    watched: watch::Watched,
+}
+
+impl Ingest {
+    /// A service that writes to this queue.
+    ///
+    /// It refuses on a full Redis only while [`Ingest::watch`] runs beside it.
+    pub fn new(
+        settings: IngestSettings,
+        partitions: PartitionCount,
+        queue: Arc<dyn Queue>,
+        health: Arc<dyn Health>,
+        policy: sync::watch::Receiver<Arc<Policy>>,
+        metrics: IngestMetrics,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                quotas: quota::Quotas::default(),
+                memory: body::Budget::new(settings.buffered_bytes),
+                writer: write::Writer::new(queue, partitions, &settings),
+                watched: watch::Watched::default(),
+                settings,
+                policy,
+                metrics,
+                health,
+            }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Ingest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Ingest")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,202 @@
+//! The HTTP side: routes, headers, one span and one answer per request.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use carillon_chassis::{metrics::GaugeGuard, telemetry::trace_context};
+use carillon_model::publish::check_key;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::Value;
+use tokio::time::Instant;
+use tracing::{Instrument, Span, field::Empty, info_span};
+
+use crate::{
+    Ingest, body,
+    metrics::Outcome,
+    problem::{Kind, Problem},
+    producer::Caller,
+};
+
+/// The routes of ingest. There is no CORS: a browser of another origin has no business with producer keys.
+pub fn router(ingest: Ingest) -> Router {
+    Router::new()
+        .route("/v1/messages", post(publish).fallback(only_post))
+        .fallback(no_such_path)
+        .with_state(ingest)
+}
+
+async fn publish(State(ingest): State<Ingest>, request: Request) -> Response {
+    let started = Instant::now();
+    let metrics = &ingest.shared.metrics;
+    let _open = GaugeGuard::new(&metrics.requests_open);
+    let span = info_span!("publish", otel.kind = "server", producer = Empty, status = Empty);
+    trace_context::set_parent(&span, trace_context::from_headers(request.headers()));
+    let result = publish_request(&ingest, request, &span).instrument(span.clone()).await;
+    metrics.request_seconds.observe(started.elapsed().as_secs_f64());
+    let response = match result {
+        Ok(answer) => {
+            metrics.requests.inc(Outcome::Accepted);
+            accepted(&answer)
+        }
+        Err(problem) => {
+            metrics.requests.inc(problem.outcome());
+            metrics.rejections.inc(problem.kind);
+            problem.into_response()
+        }
+    };
+    span.record("status", response.status().as_u16());
+    response
+}
+
+async fn publish_request(ingest: &Ingest, request: Request, span: &Span) -> Result<Value, Problem> {
+    let settings = &ingest.shared.settings;
+    let (head, body) = request.into_parts();
+    let headers = &head.headers;
+    let policy = Arc::clone(&ingest.shared.policy.borrow());
+    let gates = Caller::of(headers, &policy).and_then(|caller| {
+        content_type(headers)?;
+        Ok((caller, idempotency_key(headers)?))
+    });
+    let (caller, key) = match gates {
+        Ok(passed) => passed,
+        Err(problem) => {
+            body::discard(body, headers, settings.body_bytes).await;
+            return Err(problem);
+        }
+    };
+    span.record("producer", caller.name());
+    let mut held = ingest.shared.memory.hold();
+    let bytes = body::read(body, headers, settings, &mut held).await?;
+    let traceparent = traceparent(headers, span);
+    ingest.accept(&caller, &bytes, key, &traceparent, &mut held).await
+}
+
+fn accepted(answer: &Value) -> Response {
+    let mut response = Response::new(Body::from(answer.to_string()));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+async fn no_such_path(request: Request) -> Response {
+    let path: String = request.uri().path().chars().take(100).collect();
+    let detail = format!("there is nothing at `{path}`; messages go to `POST /v1/messages`");
+    Problem::new(Kind::NotFound, detail).into_response()
+}
+
+async fn only_post(request: Request) -> Response {
+    let detail = format!("`{}` is not possible here; messages are sent with POST", request.method());
+    Problem::new(Kind::MethodNotAllowed, detail).with_header(header::ALLOW, "POST").into_response()
+}
+
+fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let problem = |detail: String| Err(Problem::new(Kind::MediaType, detail));
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && encoding.as_bytes() != b"identity"
+    {
+        return problem("compressed bodies are not supported; send the JSON as it is".to_owned());
+    }
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return problem("say what the body is: `Content-Type: application/json`".to_owned());
+    };
+    let value = String::from_utf8_lossy(value.as_bytes());
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "application/json" => Ok(()),
+        "application/x-www-form-urlencoded" => problem(
+            "a form was sent, which is what `curl -d` says by default; add `-H 'Content-Type: application/json'`"
+                .to_owned(),
+        ),
+        other => {
+            let other: String = other.chars().take(60).collect();
+            problem(format!("`{other}` is not understood here; send `Content-Type: application/json`"))
+        }
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let problem = |detail: String| {
+        Err(Problem::new(Kind::Invalid, detail).with("field", "Idempotency-Key"))
+    };
+    let mut values = headers.get_all("idempotency-key").iter();
+    let (Some(value), more) = (values.next(), values.next()) else {
+        return Ok(None);
+    };
+    if more.is_some() {
+        return problem("the header `Idempotency-Key` is there twice".to_owned());
+    }
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(key) => match check_key(key) {
+            Ok(()) => Ok(Some(key.to_owned())),
+            Err(error) => problem(format!("the header `Idempotency-Key` is wrong: {error}")),
+        },
+        Err(_) => problem("the header `Idempotency-Key` is not UTF-8".to_owned()),
+    }
+}
+
+/// The trace that the message travels in: this request's own span, or, where traces are not set up, what the producer
+/// sent.
+fn traceparent(headers: &HeaderMap, span: &Span) -> String {
+    let own = trace_context::traceparent_of(span);
+    if !own.is_empty() {
+        return own;
+    }
+    headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .filter(|value| is_traceparent(value))
+        .map(str::to_owned)
+        .unwrap_or_default()
+}
+
+/// Whether a text is a `traceparent` of version 00 (<https://www.w3.org/TR/trace-context/#traceparent-header>). Any
+/// other one is ignored, as the specification asks.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [version, trace, parent, flags] = parts.as_slice() else {
+        return false;
+    };
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let not_zero = |part: &str| part.bytes().any(|byte| byte != b'0');
+    *version == "00" && hex(trace, 32) && not_zero(trace) && hex(parent, 16) && not_zero(parent) && hex(flags, 2)
+}
+
+impl Problem {
+    fn outcome(&self) -> Outcome {
+        match (self.member("outcome"), self.kind) {
+            (Some("partial"), _) => Outcome::Partial,
+            (Some("unknown"), _) | (_, Kind::Unknown) => Outcome::Unknown,
+            (_, Kind::Quota | Kind::QueueFull | Kind::Memory | Kind::Busy | Kind::Unavailable) => Outcome::Refused,
+            _ => Outcome::Rejected,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_traceparent;
+
+    #[test]
+    fn only_whole_trace_contexts_travel() {
+        assert!(is_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        for wrong in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+        ] {
+            assert!(!is_traceparent(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Writing a request: one append per partition, all at once, and what their answers mean together.
+//!
+//! A partition takes its part of a request whole or not at all, and says which. Parts of several partitions are
+//! written side by side, so a request can end in the middle; its fates are told room by room then, and repeating it
+//! with idempotency keys completes it.
+//!
+//! *Keys.* Each partition remembers the keys of what was appended to it, which is enough to find a repeat. It is not
+//! enough to find a key that is used again for *another* room, whose partition knows nothing of it. So a key has a home,
+//! the partition that its message's id falls to, and where a request touches more than that, the keys are claimed there
+//! first, by an append of nothing. A claim that fails refuses the whole request before any message is written.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use carillon_broker::{
+    Append, AppendOutcome, BrokerError, IdempotencyKey, NewMessage, Queue, Result as BrokerResult,
+};
+use carillon_model::{MessageId, Offset, Partition, PartitionCount, Room, wire::QueueEntry};
+use futures::future::join_all;
+use parking_lot::Mutex;
+use prost::Message as _;
+use tokio::time::{Instant, timeout_at};
+
+use crate::IngestSettings;
+
+/// A message ready to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) id: MessageId,
+    pub(crate) rooms: Vec<Room>,
+    /// The encoded `carillon.wire.v1.Message`.
+    pub(crate) encoded: Bytes,
+    pub(crate) key: Option<IdempotencyKey>,
+}
+
+/// What became of one copy of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The broker has it.
+    Placed(Offset),
+    /// It was not written.
+    Refused,
+    /// It may have been written.
+    Unknown,
+}
+
+/// Why a part was not written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// The partition's queue holds so many entries.
+    QueueFull(u64),
+    /// The broker is out of memory.
+    Memory,
+    /// The broker can't be written to.
+    Unavailable(String),
+    /// This message's key stands for another content.
+    KeyReused(usize),
+    /// The answer was lost.
+    Unknown(String),
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// For each message, the fate of its copy for each of its rooms.
+    pub(crate) fates: Vec<Vec<Fate>>,
+    /// The worst that happened, if not everything was placed.
+    pub(crate) trouble: Option<Trouble>,
+    /// How many messages were found by their key (counted once per partition).
+    pub(crate) repeats: u64,
+    /// How many appends were made.
+    pub(crate) appends: u64,
+}
+
+/// Writes requests.
+pub(crate) struct Writer {
+    queue: Arc<dyn Queue>,
+    partitions: PartitionCount,
+    /// The greatest offset known of each partition: it goes with every append, so that no offset is given twice.
+    known: Vec<Mutex<Offset>>,
+    queue_entries: u64,
+    keep_keys: Duration,
+    timeout: Duration,
+}
+
+/// A partition's part of a request.
+#[derive(Default)]
+struct Part {
+    messages: Vec<NewMessage>,
+    /// For each message: its place in the request, and the places of its rooms of this partition.
+    places: Vec<(usize, Vec<usize>)>,
+}
+
+impl Part {
+    fn push(&mut self, message: usize, rooms: Vec<usize>, new: NewMessage) {
+        self.messages.push(new);
+        self.places.push((message, rooms));
+    }
+}
+
+type Parts = BTreeMap<Partition, Part>;
+
+impl Writer {
+    pub(crate) fn new(queue: Arc<dyn Queue>, partitions: PartitionCount, settings: &IngestSettings) -> Self {
+        Self {
+            queue,
+            partitions,
+            known: partitions.partitions().map(|_| Mutex::default()).collect(),
+            queue_entries: settings.queue_entries,
+            keep_keys: settings.keep_keys,
+            timeout: settings.write_timeout,
+        }
+    }
+
+    /// Writes a request, in its order within each partition. Ends within the time-out.
+    pub(crate) async fn write(&self, messages: &[Outgoing]) -> Written {
+        let deadline = Instant::now() + self.timeout;
+        let parts = self.parts(messages);
+        let mut written = Written {
+            fates: messages.iter().map(|message| vec![Fate::Refused; message.rooms.len()]).collect(),
+            trouble: None,
+            repeats: 0,
+            appends: 0,
+        };
+        let claims = self.claims(messages, &parts);
+        if !claims.is_empty() {
+            for (places, result) in self.append_all(claims, deadline, &mut written.appends).await {
+                let trouble = match result {
+                    Ok(AppendOutcome::Appended(_)) => continue,
+                    // Whether or not the key is claimed now, no message was written.
+                    Err(BrokerError::Unknown(why)) => Trouble::Unavailable(why),
+                    other => trouble(other, &places),
+                };
+                written.trouble = written.trouble.max(Some(trouble));
+            }
+            if written.trouble.is_some() {
+                return written;
+            }
+        }
+        for (places, result) in self.append_all(parts, deadline, &mut written.appends).await {
+            let appended = match result {
+                Ok(AppendOutcome::Appended(appended)) if fits(&appended, &places) => appended,
+                other => {
+                    let trouble = trouble(other, &places);
+                    if matches!(trouble, Trouble::Unknown(_)) {
+                        for (message, room) in copies(&places) {
+                            written.fates[message][room] = Fate::Unknown;
+                        }
+                    }
+                    written.trouble = written.trouble.max(Some(trouble));
+                    continue;
+                }
+            };
+            for ((message, rooms), appended) in places.iter().zip(appended) {
+                written.repeats += u64::from(appended.repeated);
+                for (room, offset) in rooms.iter().zip(appended.offsets) {
+                    written.fates[*message][*room] = Fate::Placed(offset);
+                }
+            }
+        }
+        written
+    }
+
+    /// Splits a request by partition.
+    fn parts(&self, messages: &[Outgoing]) -> Parts {
+        let mut parts = Parts::new();
+        for (place, message) in messages.iter().enumerate() {
+            let mut rooms: BTreeMap<Partition, Vec<usize>> = BTreeMap::new();
+            for (room, name) in message.rooms.iter().enumerate() {
+                rooms.entry(self.partitions.partition_of(name)).or_default().push(room);
+            }
+            for (partition, rooms) in rooms {
+                let entries = rooms
+                    .iter()
+                    .map(|room| {
+                        let room = &message.rooms[*room];
+                        let entry = QueueEntry::of_message(room, message.encoded.clone());
+                        (room.clone(), Bytes::from(entry.encode_to_vec()))
+                    })
+                    .collect();
+                let new = NewMessage {
+                    entries,
+                    idempotency: message.key.clone(),
+                };
+                parts.entry(partition).or_default().push(place, rooms, new);
+            }
+        }
+        parts
+    }
+
+    /// The claims of a request's keys at their homes; none if its one append sees all of them.
+    fn claims(&self, messages: &[Outgoing], parts: &Parts) -> Parts {
+        let mut claims = Parts::new();
+        for (place, message) in messages.iter().enumerate().filter(|(_, message)| message.key.is_some()) {
+            let claim = NewMessage {
+                entries: Vec::new(),
+                idempotency: message.key.clone(),
+            };
+            claims.entry(self.home(message.id)).or_default().push(place, Vec::new(), claim);
+        }
+        if parts.len() == 1 && claims.keys().eq(parts.keys()) {
+            claims.clear();
+        }
+        claims
+    }
+
+    /// Where a key is claimed: a message's id is derived from it.
+    fn home(&self, id: MessageId) -> Partition {
+        let count = u128::from(self.partitions.get());
+        Partition(u16::try_from(id.0.as_u128() % count).unwrap_or_default())
+    }
+
+    async fn append_all(
+        &self,
+        parts: Parts,
+        deadline: Instant,
+        appends: &mut u64,
+    ) -> Vec<(Vec<(usize, Vec<usize>)>, BrokerResult<AppendOutcome>)> {
+        *appends += parts.len() as u64;
+        let all = parts.into_iter().map(|(partition, part)| async move {
+            let append = Append {
+                partition,
+                messages: part.messages,
+                known: self.known_of(partition),
+                queue_limit: self.queue_entries,
+                keep_keys: self.keep_keys,
+            };
+            let result = match timeout_at(deadline, self.queue.append(append)).await {
+                Ok(result) => result,
+                Err(_) => Err(BrokerError::Unknown(format!("no answer within {:?}", self.timeout))),
+            };
+            self.learn(partition, &result);
+            (part.places, result)
+        });
+        join_all(all).await
+    }
+
+    fn known_of(&self, partition: Partition) -> Offset {
+        self.known.get(partition.index()).map(|known| *known.lock()).unwrap_or_default()
+    }
+
+    fn learn(&self, partition: Partition, result: &BrokerResult<AppendOutcome>) {
+        let Ok(AppendOutcome::Appended(appended)) = result else {
+            return;
+        };
+        let greatest = appended.iter().flat_map(|appended| &appended.offsets).max();
+        if let (Some(known), Some(greatest)) = (self.known.get(partition.index()), greatest) {
+            let mut known = known.lock();
+            *known = (*known).max(*greatest);
+        }
+    }
+}
+
+/// Whether an answer has an offset for each copy.
+fn fits(appended: &[carillon_broker::Appended], places: &[(usize, Vec<usize>)]) -> bool {
+    appended.len() == places.len()
+        && appended.iter().zip(places).all(|(appended, (_, rooms))| appended.offsets.len() == rooms.len())
+}
+
+fn copies(places: &[(usize, Vec<usize>)]) -> impl Iterator<Item = (usize, usize)> {
+    places.iter().flat_map(|(message, rooms)| rooms.iter().map(|room| (*message, *room)))
+}
+
+fn trouble(result: BrokerResult<AppendOutcome>, places: &[(usize, Vec<usize>)]) -> Trouble {
+    match result {
+        Ok(AppendOutcome::QueueFull { length }) => Trouble::QueueFull(length),
+        Ok(AppendOutcome::KeyReused { message }) => {
+            Trouble::KeyReused(places.get(message).map_or(0, |(place, _)| *place))
+        }
+        Err(BrokerError::OutOfMemory(_)) => Trouble::Memory,
+        Err(BrokerError::Unknown(why)) => Trouble::Unknown(why),
+        Err(error @ (BrokerError::Unavailable(_) | BrokerError::LifeChanged)) => {
+            Trouble::Unavailable(error.to_string())
+        }
+        Err(error @ BrokerError::Misconfigured(_)) => {
+            tracing::error!(%error, "the broker refuses appends");
+            Trouble::Unavailable(error.to_string())
+        }
+        // Something was answered, and it makes no sense: the append may well have happened.
+        Err(error @ BrokerError::Corrupt(_)) => {
+            tracing::error!(%error, "an append was answered with nonsense");
+            Trouble::Unknown(error.to_string())
+        }
+        Ok(AppendOutcome::Appended(_)) => {
+            tracing::error!("an append was answered with the wrong number of offsets");
+            Trouble::Unknown("the broker's answer does not fit the request".to_owned())
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Ingest through a real socket. What it writes is looked at in the broker.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers are no test functions
+
+mod accepting;
+mod fixture;
+mod keys;
+mod outcomes;
+mod refusing;
+mod sockets;
