@@ -250,8 +250,9 @@ function add(line, ms, kind) {
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
   const item = element('li', kind);
   const when = new Date(ms || Date.now());
-  const time = element('time', '', when.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' }));
+  const time = element('time', '', when.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }));
   time.dateTime = when.toISOString();
+  time.title = when.toLocaleString();
   item.append(line, ' ', time);
   log.append(item);
   while (log.childElementCount > LINES) log.firstElementChild.remove();

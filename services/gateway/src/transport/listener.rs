@@ -22,7 +22,7 @@ const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\n\
-      connection: close\r\ncontent-length: 84\r\n\r\n\
+      connection: close\r\ncontent-length: 85\r\n\r\n\
       {\"code\":\"gateway_full\",\"message\":\"gateway_full: this gateway has no connection left\"}";
 
 /// Serves connections until a drain has ended.

@@ -10,7 +10,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -33,8 +32,6 @@ pub(super) type EngineSocket = engineioxide::Socket<Slot>;
 
 /// Binary attachments an event may have. Only one can be used; the rest is read to be refused with an answer.
 const ATTACHMENTS: usize = 8;
-/// How often a writer that can't write looks whether it shall close.
-const LOOK: Duration = Duration::from_millis(250);
 
 type Asked = Result<Auth, HandshakeRefusal>;
 
@@ -268,7 +265,7 @@ async fn write(session: &Session, outbox: &OutboxReceiver) -> CloseReason {
             return reason;
         }
         // All of it is queued before the connection's writer runs: what came together leaves together.
-        for outgoing in batch.drain(..) {
+        while let Some(outgoing) = batch.pop_front() {
             let packet = match encode(&outgoing) {
                 Ok(packet) => packet,
                 Err(error) => {
@@ -277,12 +274,16 @@ async fn write(session: &Session, outbox: &OutboxReceiver) -> CloseReason {
                 }
             };
             let mut sending = std::pin::pin!(session.sender.send(packet));
+            // Where the client doesn't read, this waits; a close must be heard all the same.
             let sent = loop {
-                if let Ok(sent) = tokio::time::timeout(LOOK, sending.as_mut()).await {
-                    break sent;
-                }
-                if let Some(reason) = outbox.close_reason() {
-                    return reason;
+                tokio::select! {
+                    biased;
+                    sent = sending.as_mut() => break sent,
+                    more = outbox.receive(&mut batch) => {
+                        if let Err(reason) = more {
+                            return reason;
+                        }
+                    }
                 }
             };
             if sent == Err(Closed) {
