@@ -15,7 +15,7 @@ use carillon_model::{Message, Offset, Partition, PartitionCount, Room, wire};
 use prost::Message as _;
 use tokio::time::{Instant, timeout};
 
-use crate::network::{Condition, Connections, Happened, Network};
+use crate::network::{Condition, Connections, Network};
 
 /// One process' way to the servers.
 #[derive(Clone, Debug)]
@@ -67,19 +67,10 @@ impl Queue for SimulatedBroker {
             .call(server, true, |state, now, happened| {
                 let outcome = ops::append::append(state, now, &append)?;
                 if let AppendOutcome::Appended(placed) = &outcome {
-                    for (message, _) in append
-                        .messages
-                        .iter()
-                        .zip(placed)
-                        .filter(|(_, placed)| !placed.repeated)
-                    {
-                        for id in message.entries.iter().filter_map(|(_, entry)| message_id(entry)) {
-                            match happened {
-                                Happened::Present => network.note_append(server, id),
-                                Happened::OldPrimary => network.note_lost(server, id),
-                            }
-                        }
-                    }
+                    let fresh = append.messages.iter().zip(placed).filter(|(_, placed)| !placed.repeated);
+                    let entries = fresh.flat_map(|(message, _)| &message.entries);
+                    let ids = entries.filter_map(|(_, entry)| message_id(entry)).collect();
+                    network.note_append(server, happened, ids);
                 }
                 Ok(outcome)
             })

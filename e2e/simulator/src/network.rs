@@ -36,17 +36,33 @@ pub struct Network {
     manners: Manners,
     random: Mutex<fastrand::Rng>,
     slots: Vec<Mutex<Slot>>,
+    ledgers: Vec<Mutex<Ledger>>,
     written: Vec<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     lives: u64,
-    writes: u64,
     old_primary: Option<OldPrimary>,
-    /// After which write each message was in a queue of this server.
+}
+
+/// What a server took, for the audit.
+#[derive(Debug, Default)]
+struct Ledger {
+    writes: u64,
+    /// With which write each message came into a queue of this server.
     appended: BTreeMap<MessageId, u64>,
     lost: Vec<MessageId>,
+}
+
+impl Ledger {
+    fn take_back(&mut self, writes: u64) {
+        self.writes -= writes;
+        let kept = self.writes;
+        let gone = self.appended.iter().filter(|(_, write)| **write > kept).map(|(id, _)| *id);
+        self.lost.extend(gone);
+        self.appended.retain(|_, write| *write <= kept);
+    }
 }
 
 #[derive(Debug)]
@@ -73,6 +89,7 @@ impl Network {
             manners,
             random: Mutex::new(random),
             slots: (0..count).map(|_| Mutex::default()).collect(),
+            ledgers: (0..count).map(|_| Mutex::default()).collect(),
             written: (0..count).map(|_| Notify::new()).collect(),
         })
     }
@@ -99,23 +116,27 @@ impl Network {
         self.written[server].notified().await;
     }
 
-    /// Notes that a message was appended by the write that just happened, unless to an old primary.
-    pub(crate) fn note_append(&self, server: usize, message: MessageId) {
-        let mut slot = self.slots[server].lock();
-        let writes = slot.writes;
-        slot.appended.insert(message, writes);
+    /// Something done to a server from outside, at once.
+    pub(crate) fn intervene<R>(&self, server: usize, operation: impl FnOnce(&mut ServerState) -> R) -> R {
+        self.ledgers[server].lock().writes += 1;
+        self.servers.write(server, |state, _| operation(state))
     }
 
-    /// Notes that an old primary took a message: nobody else will ever have it.
-    pub(crate) fn note_lost(&self, server: usize, message: MessageId) {
-        self.slots[server].lock().lost.push(message);
+    /// Notes which messages the write under way appends. What an old primary takes nobody else will ever have.
+    pub(crate) fn note_append(&self, server: usize, happened: Happened, messages: Vec<MessageId>) {
+        let mut ledger = self.ledgers[server].lock();
+        match happened {
+            Happened::OldPrimary => ledger.lost.extend(messages),
+            Happened::Present => {
+                let writes = ledger.writes;
+                ledger.appended.extend(messages.into_iter().map(|id| (id, writes)));
+            }
+        }
     }
 
     /// Messages that were in a queue that a failover took back, whatever became of them since.
     pub fn ever_lost(&self) -> Vec<MessageId> {
-        self.slots
-            .iter()
-            .flat_map(|slot| slot.lock().lost.clone())
+        self.ledgers.iter().flat_map(|ledger| ledger.lock().lost.clone())
             .collect()
     }
 
@@ -142,20 +163,12 @@ impl Network {
             0 => present,
             lost => recent[recent.len() - lost].clone(),
         };
-        let kept = slot.writes - lost as u64;
-        let gone: Vec<MessageId> = slot
-            .appended
-            .iter()
-            .filter(|(_, write)| **write > kept)
-            .map(|(id, _)| *id)
-            .collect();
-        slot.appended.retain(|_, write| *write <= kept);
-        slot.lost.extend(gone);
+        self.ledgers[server].lock().take_back(lost as u64);
         let life = Life(format!("life-{server}-{}", slot.lives).into());
         drop(slot);
         self.servers.replace_server_state(server, state, life, skew);
         if self.manners.offsets_not_raised {
-            self.servers.write(server, |state, _| state.adopt_life());
+            self.intervene(server, carillon_broker::memory::ServerState::adopt_life);
         }
         self.written[server].notify_waiters();
     }
@@ -338,7 +351,7 @@ impl Connections {
             let now = network.servers.now(server);
             return operation(&mut network.servers.server_state(server), now, Happened::Present);
         }
-        network.slots[server].lock().writes += 1;
+        network.ledgers[server].lock().writes += 1;
         let result = network
             .servers
             .write(server, |state, now| operation(state, now, Happened::Present));

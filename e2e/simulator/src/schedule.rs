@@ -302,7 +302,7 @@ impl Schedule {
             self.note(|| format!("{incarnation} is declared dead"));
             let servers = &self.setting.network.servers;
             let server = servers.server_of_incarnation(&incarnation);
-            servers.write(server, |state, _| ops::membership::end_life(state, &incarnation));
+            self.setting.network.intervene(server, |state| ops::membership::end_life(state, &incarnation));
         }
     }
 

@@ -1,1 +1,128 @@
-//! The broker on Redis.
+//! The broker on Redis: standalone, behind Sentinel, or a Cluster.
+//!
+//! The library (`redis` with `deadpool`) speaks the protocol and keeps connections. Where a key lives and what a lost
+//! answer means is ours, because the promises rest on it: no call is ever repeated across a reconnect, every
+//! connection knows the life of its server, and `WAIT` follows a write on the same connection.
+//!
+//! - [`keys`]: names and slots
+//! - [`node`]: one server's connections, each with the life it was made in
+//! - [`topology`]: which server holds a slot
+//! - [`call`]: one call, with the redirections after which nothing was executed
+//! - [`scripts`]: what runs inside Redis, each a file in `scripts/`
+//! - [`classify`]: what an error means
+//! - the rest: the broker's traits, by role
+
+mod call;
+mod channels;
+mod classify;
+mod dead_letters;
+mod health;
+mod keys;
+mod leases;
+mod lists;
+mod membership;
+mod node;
+mod options;
+mod policy;
+mod queue;
+mod record;
+mod reply;
+mod rooms;
+mod scripts;
+mod topology;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use carillon_model::PartitionCount;
+
+pub use options::{Mode, RedisOptions};
+
+use self::{call::Call, keys::Keys, topology::Topology};
+use crate::{Broker, BrokerError, Result};
+
+/// A broker on Redis. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct RedisBroker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: RedisOptions,
+    keys: Keys,
+    topology: Topology,
+    /// Whether the installation was found to be the one that was set.
+    fits: AtomicBool,
+}
+
+impl RedisBroker {
+    /// A broker with these options. Nothing is connected yet: Redis may be away, and each call says so.
+    pub fn new(options: RedisOptions) -> Result<Self> {
+        let keys = Keys::new(&options.prefix, options.partitions)?;
+        let topology = Topology::new(&options)?;
+        let fits = AtomicBool::new(false);
+        Ok(Self { shared: Arc::new(Shared { options, keys, topology, fits }) })
+    }
+
+    /// The key of a partition's queue, for people and tools that look into Redis.
+    pub fn queue_key(&self, partition: carillon_model::Partition) -> String {
+        self.keys().queue(partition)
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.shared.keys
+    }
+
+    fn topology(&self) -> &Topology {
+        &self.shared.topology
+    }
+
+    fn options(&self) -> &RedisOptions {
+        &self.shared.options
+    }
+
+    /// A call on the server of a slot, once it is known that this installation is the one that was set: with another
+    /// number of partitions, messages would go where nobody looks for them.
+    async fn call(&self, call: Call) -> Result<redis::Value> {
+        self.fit().await?;
+        call.run(self.topology(), self.options()).await
+    }
+
+    async fn fit(&self) -> Result<()> {
+        if self.shared.fits.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.check_installation().await?;
+        self.shared.fits.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// What is fixed for ever: the first service writes it down, all others must agree.
+    async fn check_installation(&self) -> Result<()> {
+        let key = self.keys().meta();
+        let wanted =
+            [("partitions", self.options().partitions.get().to_string()), ("hash", "xxh3-64".to_owned()), ("format", "carillon.wire.v1".to_owned())];
+        for (field, value) in wanted {
+            let set = Call::command("HSETNX", &key).arg(&key).arg(field).arg(&value).writing();
+            set.run(self.topology(), self.options()).await?;
+            let get = Call::command("HGET", &key).arg(&key).arg(field);
+            let kept = reply::text(get.run(self.topology(), self.options()).await?)?;
+            if kept != value {
+                return Err(BrokerError::Misconfigured(format!(
+                    "this installation ({key}) was born with {field} {kept}, this service is set to {value}; \
+                     set broker.{field} to {kept}, or another redis.prefix for a new installation"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Broker for RedisBroker {
+    fn partitions(&self) -> PartitionCount {
+        self.options().partitions
+    }
+}

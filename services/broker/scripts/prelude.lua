@@ -1,0 +1,76 @@
+-- What all scripts share. Each file of this folder is sent behind this text, behind a shebang with its flags.
+-- A server's life: another one means that writes may have been taken back.
+local function life()
+  local info = redis.call('INFO', 'server', 'replication')
+  return string.match(info, 'run_id:(%w+)') .. ':' .. string.match(info, 'master_replid:(%w+)')
+end
+
+-- The server's clock in milliseconds.
+local function now()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- Numbers as text without exponent.
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+local function halves(id)
+  local milliseconds, sequence = string.match(id, '^(%d+)%-(%d+)$')
+  return tonumber(milliseconds), sequence
+end
+
+-- Ids compare by both halves; the second may be larger than Lua's numbers are exact.
+local function below(a, b)
+  local am, as = halves(a)
+  local bm, bs = halves(b)
+  if am ~= bm then return am < bm end
+  if #as ~= #bs then return #as < #bs end
+  return as < bs
+end
+
+local function last_id(stream)
+  if redis.call('EXISTS', stream) == 0 then return '0-0' end
+  local info = redis.call('XINFO', 'STREAM', stream)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] end
+  end
+end
+
+-- After a failover, and only then, raises the queue's last id above every id that may have been given.
+local function raise(queue, run, known)
+  local present = life()
+  if redis.call('HGET', run, 'life') == present then return present end
+  local time = now()
+  local last = last_id(queue)
+  local floor = math.max(time + 600000, (halves(last)) + 1, (halves(known)) + 1)
+  local id = redis.call('XADD', queue, text(floor) .. '-0', 'e', '')
+  redis.call('XDEL', queue, id)
+  redis.call('HSETNX', run, 'birth', text(time) .. '-0')
+  redis.call('HSET', run, 'life', present)
+  return present
+end
+
+-- A fencing token greater than all before. The clock is in it because a failover may take the last one back, and no
+-- token may ever be given twice.
+local function next_token(state)
+  local time = redis.call('TIME')
+  local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  local token = text(math.max(tonumber(redis.call('HGET', state, 'token') or 0) + 1, clock))
+  redis.call('HSET', state, 'token', token)
+  return token
+end
+
+-- Where a partition stands: head or false, last id, birth, clock, life.
+local function stand(queue, run)
+  local head = redis.call('XRANGE', queue, '-', '+', 'COUNT', 1)
+  local time = now()
+  return {
+    head[1] and head[1][1] or false,
+    last_id(queue),
+    redis.call('HGET', run, 'birth') or (text(time) .. '-0'),
+    text(time) .. '-0',
+    life(),
+  }
+end

@@ -1,0 +1,83 @@
+//! Who is alive.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+
+use super::{RedisBroker, call::Call, queue::milliseconds, reply};
+use crate::{BrokerError, Incarnation, Member, Membership, Result, ServiceKind};
+
+#[async_trait]
+impl Membership for RedisBroker {
+    async fn register(&self, member: &Member, alive_for: Duration) -> Result<()> {
+        let alive = self.keys().alive(&member.incarnation);
+        // The life before the index, or whoever reads the index in between takes the process for dead.
+        let set = Call::command("SET", &alive).arg(&alive).arg(1).arg("PX").arg(milliseconds(alive_for)).writing();
+        self.call(set).await?;
+        self.list_member(member).await
+    }
+
+    async fn renew(&self, incarnation: &Incarnation, alive_for: Duration) -> Result<bool> {
+        let alive = self.keys().alive(incarnation);
+        let renew = Call::command("PEXPIRE", &alive).arg(&alive).arg(milliseconds(alive_for)).writing();
+        Ok(reply::number(self.call(renew).await?)? == 1)
+    }
+
+    async fn report(&self, member: &Member) -> Result<()> {
+        if self.is_alive(&member.incarnation).await? {
+            self.list_member(member).await?;
+        }
+        Ok(())
+    }
+
+    async fn deregister(&self, incarnation: &Incarnation) -> Result<()> {
+        let alive = self.keys().alive(incarnation);
+        self.call(Call::command("DEL", &alive).arg(&alive).writing()).await?;
+        self.forget(incarnation).await
+    }
+
+    async fn members(&self, kind: ServiceKind) -> Result<Vec<Member>> {
+        let key = self.keys().members();
+        let listed = reply::array(self.call(Call::command("HVALS", &key).arg(&key)).await?)?;
+        let mut members = Vec::new();
+        for value in listed {
+            // What another version wrote and this one can't read is not its business.
+            members.extend(serde_json::from_slice::<Member>(&reply::bytes(value)?).ok());
+        }
+        members.retain(|member| member.kind == kind);
+        members.sort_by(|a, b| a.incarnation.cmp(&b.incarnation));
+        let alive = join_all(members.iter().map(|member| self.is_alive(&member.incarnation))).await;
+        let mut living = Vec::new();
+        for (member, alive) in members.into_iter().zip(alive) {
+            if alive? {
+                living.push(member);
+            } else {
+                self.forget(&member.incarnation).await?;
+            }
+        }
+        Ok(living)
+    }
+}
+
+impl RedisBroker {
+    async fn is_alive(&self, incarnation: &Incarnation) -> Result<bool> {
+        let alive = self.keys().alive(incarnation);
+        Ok(reply::number(self.call(Call::command("EXISTS", &alive).arg(&alive)).await?)? == 1)
+    }
+
+    async fn list_member(&self, member: &Member) -> Result<()> {
+        let key = self.keys().members();
+        let text = serde_json::to_vec(member).map_err(|error| BrokerError::Corrupt(error.to_string()))?;
+        let set = Call::command("HSET", &key).arg(&key).arg(member.incarnation.as_str()).arg(text).writing();
+        self.call(set).await.map(drop)
+    }
+
+    /// Removes what is left of a dead process: its channel and its place in the index.
+    async fn forget(&self, incarnation: &Incarnation) -> Result<()> {
+        let (channel, account) = (self.keys().channel(incarnation), self.keys().channel_account(incarnation));
+        self.call(Call::command("DEL", &channel).arg(&channel).arg(&account).writing()).await?;
+        let key = self.keys().members();
+        self.call(Call::command("HDEL", &key).arg(&key).arg(incarnation.as_str()).writing()).await.map(drop)
+    }
+}

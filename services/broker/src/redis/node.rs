@@ -1,0 +1,152 @@
+//! One server's connections. Each remembers the life of the server it was made to.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
+use deadpool_redis::redis::{AsyncConnectionConfig, Client, Cmd, RedisError, Value, aio::MultiplexedConnection, cmd};
+
+use super::reply;
+use crate::{BrokerError, Life};
+
+/// A connection to a primary.
+#[derive(Clone)]
+pub(super) struct Lane {
+    connection: MultiplexedConnection,
+    /// The server's life when the connection was made. A connection can't outlive it.
+    pub(super) life: Life,
+    generation: u64,
+}
+
+impl Lane {
+    /// Sends one command and waits for its answer.
+    pub(super) async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        self.connection.send_packed_command(command).await.and_then(Value::extract_error)
+    }
+
+    /// Sends several commands at once and waits for all answers.
+    pub(super) async fn send_all(&mut self, commands: &redis::Pipeline) -> Result<Vec<Value>, RedisError> {
+        let count = commands.len();
+        let values = self.connection.send_packed_commands(commands, 0, count).await?;
+        values.into_iter().map(Value::extract_error).collect()
+    }
+}
+
+/// A server.
+#[derive(Clone)]
+pub(super) struct Node {
+    pub(super) address: Arc<str>,
+    pool: Pool<Connector>,
+    generation: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Node").field(&self.address).finish()
+    }
+}
+
+pub(super) struct Connector {
+    client: Client,
+    timeout: Duration,
+    generation: Arc<AtomicU64>,
+}
+
+impl managed::Manager for Connector {
+    type Type = Lane;
+    type Error = RedisError;
+
+    async fn create(&self) -> Result<Lane, RedisError> {
+        connect(&self.client, self.timeout, Some(self.timeout), &self.generation).await
+    }
+
+    /// No ping: it would cost a round trip per call, and proves nothing about the next one.
+    async fn recycle(&self, lane: &mut Lane, _: &Metrics) -> RecycleResult<RedisError> {
+        if lane.generation == self.generation.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err(RecycleError::message("the server has another life, or is primary no more"))
+        }
+    }
+}
+
+async fn connect(
+    client: &Client,
+    timeout: Duration,
+    response: Option<Duration>,
+    generation: &AtomicU64,
+) -> Result<Lane, RedisError> {
+    let generation = generation.load(Ordering::Acquire);
+    let config =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(response);
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let mut information = cmd("INFO");
+    information.arg("server").arg("replication");
+    let asked = tokio::time::timeout(timeout, connection.send_packed_command(&information)).await;
+    let answer = asked.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
+    let information = reply::text(answer.extract_error()?).unwrap_or_default();
+    let life = primary_life(&information).map_err(std::io::Error::other)?;
+    Ok(Lane { connection, life, generation })
+}
+
+/// The life of a primary from its `INFO`; a replica is no place to read or write.
+fn primary_life(information: &str) -> Result<Life, String> {
+    let field = |name: &str| {
+        let lines = information.lines().filter_map(|line| line.split_once(':'));
+        lines.filter(|(key, _)| *key == name).map(|(_, value)| value.trim()).next().unwrap_or_default()
+    };
+    if field("role") != "master" {
+        return Err("the server is not a primary (yet, or any more)".to_owned());
+    }
+    Ok(Life(format!("{}:{}", field("run_id"), field("master_replid")).into()))
+}
+
+impl Node {
+    pub(super) fn new(address: &str, client: Client, connections: usize, timeout: Duration) -> crate::Result<Self> {
+        let generation = Arc::new(AtomicU64::new(0));
+        let connector = Connector { client, timeout, generation: Arc::clone(&generation) };
+        let pool = Pool::builder(connector)
+            .max_size(connections)
+            .runtime(deadpool::Runtime::Tokio1)
+            .wait_timeout(Some(timeout))
+            .create_timeout(Some(timeout))
+            .build()
+            .map_err(|error| BrokerError::Misconfigured(error.to_string()))?;
+        Ok(Self { address: address.into(), pool, generation })
+    }
+
+    /// A connection of the pool. An error means that nothing was sent.
+    pub(super) async fn lane(&self) -> Result<Object<Connector>, BrokerError> {
+        self.pool.get().await.map_err(|error| match error {
+            managed::PoolError::Backend(error) => match super::classify::classify(&error, false, false) {
+                super::classify::Verdict::Failed { error, .. } => error,
+                other => BrokerError::Unavailable(format!("{}: {other:?}", self.address)),
+            },
+            other => BrokerError::Unavailable(format!("no connection to {} within the time: {other}", self.address)),
+        })
+    }
+
+    /// A connection of its own, for reads that wait; its answers may take as long as they like.
+    pub(super) async fn own_lane(&self) -> crate::Result<Lane> {
+        let connector = self.pool.manager();
+        let made = connect(&connector.client, connector.timeout, None, &self.generation).await;
+        made.map_err(|error| BrokerError::Unavailable(format!("{}: {error}", self.address)))
+    }
+
+    /// Whether a connection is still of the present generation.
+    pub(super) fn is_current(&self, lane: &Lane) -> bool {
+        lane.generation == self.generation.load(Ordering::Acquire)
+    }
+
+    /// Gives all connections up that were made before.
+    pub(super) fn outdate(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+pub(super) type PooledLane = Object<Connector>;

@@ -1,0 +1,234 @@
+//! Queues: append, read, trim.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use carillon_model::{Offset, Partition};
+use redis::{Value, cmd};
+use tokio::time::timeout;
+
+use super::{
+    RedisBroker,
+    call::Call,
+    classify::{Verdict, classify},
+    keys::slot,
+    node::Lane,
+    reply, scripts,
+};
+use crate::{
+    Append, AppendOutcome, Appended, BrokerError, Fenced, FencingToken, HeadRead, LeaseName, Life, Queue, QueueItem,
+    QueueRead, QueueReader, Record, RecordOutcome, Result,
+};
+
+#[async_trait]
+impl Queue for RedisBroker {
+    async fn append(&self, append: Append) -> Result<AppendOutcome> {
+        let (keys, partition) = (self.keys(), append.partition);
+        let mut names = vec![keys.queue(partition), keys.run(partition)];
+        let mut places = Vec::new();
+        for message in &append.messages {
+            places.push(match &message.idempotency {
+                None => 0,
+                Some(key) => {
+                    names.push(keys.idempotency(partition, &key.producer, &key.key));
+                    names.len()
+                }
+            });
+        }
+        let mut call = Call::script(&scripts::APPEND, &names)
+            .arg(append.known.to_string())
+            .arg(append.queue_limit)
+            .arg(milliseconds(append.keep_keys))
+            .arg(append.messages.len());
+        for (message, place) in append.messages.iter().zip(places) {
+            let fingerprint = message.idempotency.as_ref().map(|key| hexadecimal(&key.fingerprint)).unwrap_or_default();
+            call = call.arg(place).arg(fingerprint).arg(message.entries.len());
+            for (_, entry) in &message.entries {
+                call = call.arg(&entry[..]);
+            }
+        }
+        appended(self.call(call).await?)
+    }
+
+    async fn open_queue(&self, partition: Partition) -> Result<Box<dyn QueueReader>> {
+        Ok(Box::new(RedisQueueReader { broker: self.clone(), partition, lane: OwnLane::default() }))
+    }
+
+    async fn record(&self, record: Record) -> Result<Fenced<RecordOutcome>> {
+        self.record_batch(record).await
+    }
+
+    async fn trim(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        life: &Life,
+        upto: Offset,
+    ) -> Result<Fenced<()>> {
+        let keys = self.keys();
+        let names =
+            [keys.lease(&LeaseName::Partition(partition)), keys.queue(partition), keys.tries(partition)];
+        let call = Call::script(&scripts::TRIM, &names)
+            .arg(token.0)
+            .arg(&*life.0)
+            .arg(upto.just_above().to_string());
+        Ok(fenced(reply::number(self.call(call).await?)?))
+    }
+
+    async fn count_try(&self, partition: Partition, token: FencingToken, head: Offset) -> Result<Fenced<u32>> {
+        let keys = self.keys();
+        let names = [keys.lease(&LeaseName::Partition(partition)), keys.tries(partition)];
+        let call = Call::script(&scripts::COUNT_TRY, &names).arg(token.0).arg(head.to_string());
+        let tries = reply::number(self.call(call).await?)?;
+        Ok(u32::try_from(tries).map_or(Fenced::Lost, Fenced::Done))
+    }
+}
+
+/// What a fenced script answers: 0 for "not yours".
+pub(super) fn fenced(done: i64) -> Fenced<()> {
+    if done == 0 { Fenced::Lost } else { Fenced::Done(()) }
+}
+
+fn appended(answer: Value) -> Result<AppendOutcome> {
+    let mut parts = reply::array(answer)?.into_iter();
+    let kind = parts.next().map(reply::text).transpose()?.unwrap_or_default();
+    match kind.as_str() {
+        "full" => {
+            let length = parts.next().map(reply::unsigned).transpose()?.unwrap_or_default();
+            Ok(AppendOutcome::QueueFull { length })
+        }
+        "reused" => {
+            let message = parts.next().map(reply::unsigned).transpose()?.unwrap_or_default();
+            Ok(AppendOutcome::KeyReused { message: usize::try_from(message).unwrap_or(usize::MAX) })
+        }
+        "appended" => {
+            let placed = parts.map(|message| {
+                let mut ids = reply::array(message)?.into_iter();
+                let repeated = ids.next().map(reply::number).transpose()? == Some(1);
+                Ok(Appended { offsets: ids.map(reply::offset).collect::<Result<_>>()?, repeated })
+            });
+            Ok(AppendOutcome::Appended(placed.collect::<Result<_>>()?))
+        }
+        other => Err(BrokerError::Corrupt(format!("an append answered `{other}`"))),
+    }
+}
+
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        text.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
+        text.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));
+        text
+    })
+}
+
+/// A connection of a reader's own, made anew whenever it or its server is not what it was.
+#[derive(Default)]
+pub(super) struct OwnLane(Option<(std::sync::Arc<super::node::Node>, Lane)>);
+
+impl OwnLane {
+    /// Whether there is none at present: the next use makes one.
+    pub(super) fn is_broken(&self) -> bool {
+        self.0.as_ref().is_none_or(|(node, lane)| !node.is_current(lane))
+    }
+
+    /// Sends commands at once on the server of a key; the last one may wait up to `block`.
+    pub(super) async fn send(
+        &mut self,
+        broker: &RedisBroker,
+        key: &str,
+        commands: &redis::Pipeline,
+        block: Duration,
+    ) -> Result<(Vec<Value>, Life)> {
+        broker.fit().await?;
+        if self.is_broken() {
+            self.0 = None;
+            let node = broker.topology().of_slot(slot(key)).await?;
+            let lane = match node.own_lane().await {
+                Ok(lane) => lane,
+                Err(error) => {
+                    let _ = broker.topology().look().await;
+                    return Err(error);
+                }
+            };
+            self.0 = Some((node, lane));
+        }
+        let Some((_, lane)) = &mut self.0 else {
+            return Err(BrokerError::Unavailable("no connection".to_owned()));
+        };
+        let life = lane.life.clone();
+        let answer = timeout(block + broker.options().timeout, lane.send_all(commands)).await;
+        match answer {
+            Ok(Ok(values)) => Ok((values, life)),
+            Ok(Err(error)) => {
+                self.0 = None;
+                let _ = broker.topology().look().await;
+                match classify(&error, false, true) {
+                    Verdict::Failed { error, .. } => Err(error),
+                    _ => Err(BrokerError::Unavailable(error.to_string())),
+                }
+            }
+            Err(_) => {
+                self.0 = None;
+                Err(BrokerError::Unavailable("a read took longer than its time".to_owned()))
+            }
+        }
+    }
+}
+
+struct RedisQueueReader {
+    broker: RedisBroker,
+    partition: Partition,
+    lane: OwnLane,
+}
+
+#[async_trait]
+impl QueueReader for RedisQueueReader {
+    async fn read_head(&mut self, token: FencingToken, limit: usize) -> Result<HeadRead> {
+        let keys = self.broker.keys();
+        let names = [
+            keys.queue(self.partition),
+            keys.run(self.partition),
+            keys.lease(&LeaseName::Partition(self.partition)),
+        ];
+        let call = Call::script(&scripts::READ_HEAD, &names).arg(token.0).arg(limit);
+        let [entries, stand, owned] = reply::tuple(self.broker.call(call).await?)?;
+        let state = reply::partition(stand)?;
+        Ok(HeadRead {
+            items: items(reply::array(entries)?)?,
+            life: state.life,
+            handled: state.handled,
+            owned: reply::number(owned)? == 1,
+        })
+    }
+
+    async fn read_after(&mut self, after: Offset, limit: usize, block: Duration) -> Result<QueueRead> {
+        let key = self.broker.keys().queue(self.partition);
+        let mut commands = redis::pipe();
+        commands.add_command(xread(&key, after, limit, block));
+        let (values, life) = self.lane.send(&self.broker, &key, &commands, block).await?;
+        let entries = values.into_iter().next_back().map(reply::read).transpose()?.unwrap_or_default();
+        Ok(QueueRead { items: items(entries)?, life })
+    }
+}
+
+pub(super) fn xread(key: &str, after: Offset, limit: usize, block: Duration) -> redis::Cmd {
+    let mut command = cmd("XREAD");
+    command.arg("COUNT").arg(limit);
+    if !block.is_zero() {
+        command.arg("BLOCK").arg(milliseconds(block));
+    }
+    command.arg("STREAMS").arg(key).arg(after.to_string());
+    command
+}
+
+fn items(entries: Vec<Value>) -> Result<Vec<QueueItem>> {
+    let item = |value| {
+        let (offset, fields) = reply::entry(value)?;
+        Ok(QueueItem { offset, entry: reply::only_field(fields) })
+    };
+    entries.into_iter().map(item).collect()
+}

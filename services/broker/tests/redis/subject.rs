@@ -1,0 +1,195 @@
+//! Real Redis as a subject of the conformance suite.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use carillon_broker::{
+    SharedBroker,
+    conformance::{Capability, Installation, Subject},
+    redis::{Mode, RedisBroker, RedisOptions},
+};
+use carillon_model::{Partition, PartitionCount};
+use parking_lot::Mutex;
+
+use crate::server::{self, Server};
+
+pub(crate) struct Redis {
+    servers: Arc<Mutex<Vec<Server>>>,
+    cluster: bool,
+    installations: AtomicU64,
+}
+
+impl Redis {
+    pub(crate) fn standalone() -> Self {
+        Self::of(vec![Server::start(&["--appendonly", "no"])], false)
+    }
+
+    pub(crate) fn cluster() -> Self {
+        Self::of(server::cluster(), true)
+    }
+
+    fn of(servers: Vec<Server>, cluster: bool) -> Self {
+        Self { servers: Arc::new(Mutex::new(servers)), cluster, installations: AtomicU64::new(0) }
+    }
+}
+
+#[async_trait]
+impl Subject for Redis {
+    fn name(&self) -> String {
+        if self.cluster { "a Redis Cluster of three" } else { "a standalone Redis" }.to_owned()
+    }
+
+    fn capabilities(&self) -> Vec<Capability> {
+        let mut capabilities = vec![Capability::PushList, Capability::WriteRaw, Capability::LimitMemory];
+        if self.cluster {
+            capabilities.push(Capability::MovePartition);
+        } else {
+            capabilities.extend([Capability::Restart, Capability::FailOver, Capability::Flush]);
+        }
+        capabilities
+    }
+
+    async fn install(&self) -> Box<dyn Installation> {
+        let number = self.installations.fetch_add(1, Ordering::Relaxed);
+        let url = self.servers.lock()[0].url();
+        let options = RedisOptions {
+            prefix: format!("test{number}:"),
+            mode: if self.cluster { Mode::Cluster } else { Mode::Standalone },
+            allow_no_persistence: true,
+            ..RedisOptions::new(url, PartitionCount::new(8).unwrap())
+        };
+        Box::new(Installed { servers: Arc::clone(&self.servers), options, number })
+    }
+}
+
+struct Installed {
+    servers: Arc<Mutex<Vec<Server>>>,
+    options: RedisOptions,
+    number: u64,
+}
+
+impl Installed {
+    fn redis(&self) -> RedisBroker {
+        RedisBroker::new(self.options.clone()).unwrap()
+    }
+
+    /// Runs a command where its key is.
+    fn cli(&self, arguments: &[&str]) -> String {
+        let servers = self.servers.lock();
+        let cluster = matches!(self.options.mode, Mode::Cluster);
+        let mut all = if cluster { vec!["-c"] } else { vec![] };
+        all.extend(arguments);
+        servers[0].cli(&all)
+    }
+
+    fn everywhere(&self, arguments: &[&str]) {
+        for server in &*self.servers.lock() {
+            server.cli(arguments);
+        }
+    }
+
+    async fn run(&self, command: redis::Cmd, key: &str) {
+        // redis-cli can't be given every byte. In a cluster only the holder of the key takes it.
+        let ports: Vec<u16> = self.servers.lock().iter().map(|server| server.port).collect();
+        for port in ports {
+            let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+            let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+            if command.exec_async(&mut connection).await.is_ok() {
+                return;
+            }
+        }
+        panic!("no server takes {key}");
+    }
+}
+
+#[async_trait]
+impl Installation for Installed {
+    async fn broker(&self) -> SharedBroker {
+        Arc::new(self.redis())
+    }
+
+    fn list(&self, name: &str) -> String {
+        format!("{name}-{}", self.number)
+    }
+
+    async fn push_list(&self, list: &str, item: Bytes) {
+        let mut command = redis::cmd("RPUSH");
+        command.arg(list).arg(&item[..]);
+        self.run(command, list).await;
+    }
+
+    async fn occupy_list(&self, list: &str) {
+        self.cli(&["SET", list, "no list"]);
+    }
+
+    async fn write_raw(&self, partition: Partition, entry: Bytes) {
+        let key = self.redis().queue_key(partition);
+        let mut command = redis::cmd("XADD");
+        command.arg(&key).arg("*").arg("e").arg(&entry[..]);
+        self.run(command, &key).await;
+    }
+
+    async fn restart(&self) {
+        let servers = Arc::clone(&self.servers);
+        let restart = move || {
+            for server in &mut *servers.lock() {
+                server.cli(&["SAVE"]);
+                server.kill();
+                server.run();
+            }
+        };
+        tokio::task::spawn_blocking(restart).await.unwrap();
+    }
+
+    async fn mark(&self) {
+        for server in &*self.servers.lock() {
+            server.cli(&["SAVE"]);
+            server.keep_snapshot();
+        }
+    }
+
+    async fn fail_over(&self) {
+        let servers = Arc::clone(&self.servers);
+        let fail_over = move || {
+            for server in &mut *servers.lock() {
+                server.kill();
+                server.back_to_snapshot();
+                server.run();
+            }
+        };
+        tokio::task::spawn_blocking(fail_over).await.unwrap();
+    }
+
+    async fn flush(&self) {
+        self.everywhere(&["FLUSHALL"]);
+    }
+
+    async fn move_partition(&self, partition: Partition) {
+        let key = self.redis().queue_key(partition);
+        let servers = Arc::clone(&self.servers);
+        tokio::task::spawn_blocking(move || server::move_slot(&servers.lock(), &key)).await.unwrap();
+    }
+
+    async fn limit_memory(&self, more: Option<u64>) {
+        for server in &*self.servers.lock() {
+            let limit = match more {
+                None => 0,
+                Some(more) => {
+                    let memory = server.cli(&["INFO", "memory"]);
+                    let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+                    used.trim().parse::<u64>().unwrap() + more
+                }
+            };
+            server.cli(&["CONFIG", "SET", "maxmemory", &limit.to_string()]);
+        }
+    }
+
+    async fn remove(&self) {
+        self.everywhere(&["CONFIG", "SET", "maxmemory", "0"]);
+        self.everywhere(&["FLUSHALL"]);
+    }
+}

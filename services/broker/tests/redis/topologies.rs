@@ -1,0 +1,1 @@
+//! Sentinel, TLS and ACL users: every hop once, on real ones.

@@ -1,0 +1,84 @@
+//! Connects a service to Redis, and keeps readiness true to it.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use carillon_broker::{
+    BrokerError, SharedBroker,
+    redis::{Mode, RedisBroker, RedisOptions},
+};
+use carillon_chassis::{
+    health::{CheckHandle, Health},
+    run::Misconfigured,
+};
+use carillon_model::PartitionCount;
+
+use crate::settings::Settings;
+
+/// A broker on the Redis of the settings. Redis may be away: every call then fails until it is back.
+pub(crate) fn redis(settings: &Settings) -> anyhow::Result<SharedBroker> {
+    let redis = &settings.redis;
+    let mode = match redis.mode.as_str() {
+        "standalone" => Mode::Standalone,
+        "sentinel" => Mode::Sentinel { master: redis.sentinel_master.clone() },
+        "cluster" => Mode::Cluster,
+        other => {
+            let text = format!("redis.mode: `{other}` is not one of standalone, sentinel, cluster");
+            return Err(Misconfigured(text).into());
+        }
+    };
+    let options = RedisOptions {
+        url: redis.url.expose().to_owned(),
+        mode,
+        nodes: redis.nodes.clone(),
+        sentinel_password: redis.sentinel_password.as_ref().map(|secret| secret.expose().to_owned()),
+        tls_ca_file: redis.tls_ca_file.clone(),
+        prefix: redis.prefix.clone(),
+        partitions: partitions(settings)?,
+        connections: redis.connections,
+        timeout: redis.timeout,
+        wait_replicas: redis.wait_replicas,
+        allow_no_persistence: redis.allow_no_persistence,
+    };
+    let broker = RedisBroker::new(options).map_err(|error| Misconfigured(error.to_string()))?;
+    Ok(Arc::new(broker))
+}
+
+/// The number of partitions, which is in range.
+pub(crate) fn partitions(settings: &Settings) -> anyhow::Result<PartitionCount> {
+    PartitionCount::new(settings.broker.partitions).context("broker.partitions")
+}
+
+/// Checks the servers every few seconds for as long as the process lives: version, eviction, persistence, mode and
+/// whether this service's settings fit the installation.
+pub(crate) async fn keep_checking(broker: SharedBroker, health: Health) {
+    let check = health.register("redis");
+    let mut known = None;
+    loop {
+        let found = broker.check().await.err();
+        if found != known {
+            tell(&check, found.as_ref());
+            known = found;
+        } else if known.is_none() {
+            check.pass();
+        }
+        tokio::time::sleep(Duration::from_secs(if known.is_some() { 1 } else { 5 })).await;
+    }
+}
+
+fn tell(check: &CheckHandle, found: Option<&BrokerError>) {
+    match found {
+        None => {
+            tracing::info!("the broker is as it should be");
+            check.pass();
+        }
+        Some(error @ BrokerError::Misconfigured(_)) => {
+            tracing::error!(%error, "the broker can't be used as it is");
+            check.fail(error.to_string());
+        }
+        Some(error) => {
+            tracing::warn!(%error, "the broker does not answer");
+            check.fail(error.to_string());
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `carillon dispatcher`.
+
+use std::time::Duration;
+
+use carillon_chassis::run::Chassis;
+use carillon_dispatcher::{
+    Dispatcher, DispatcherMetrics, DispatcherMutations, DispatcherParts, DispatcherSettings,
+};
+
+use super::{Ground, gateway::bytes};
+use crate::settings::Settings;
+
+pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
+    let ground = Ground::on_redis(chassis)?;
+    ground.chassis.health.started();
+    run(ground).await
+}
+
+/// Works until the drain is done.
+pub(crate) async fn run(ground: Ground) -> anyhow::Result<()> {
+    let settings = &ground.chassis.settings;
+    let dispatcher = Dispatcher::new(DispatcherParts {
+        broker: ground.broker.clone(),
+        policy: ground.policy.subscribe(),
+        settings: DispatcherSettings {
+            pod: settings.gateway.pod.clone(),
+            call_timeout: settings.redis.timeout,
+            batch_entries: settings.dispatcher.batch,
+            channel_bytes: settings.dispatcher.channel.as_u64(),
+            queue_entries: settings.ingest.queue,
+            keep_keys: settings.ingest.idempotency,
+            message_bytes: bytes(settings.ingest.message),
+            ..DispatcherSettings::default()
+        },
+        metrics: DispatcherMetrics::new(ground.chassis.metrics.registry())?,
+        random: fastrand::Rng::new(),
+        mutations: DispatcherMutations::default(),
+    });
+    let status = dispatcher.status();
+    ground.chassis.health.observe(move || {
+        let problems = status.borrow().problems(Duration::from_secs(10));
+        vec![("dispatcher", (!problems.is_empty()).then(|| problems.join("; ")))]
+    });
+    dispatcher.run(ground.draining()).await;
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! `carillon gateway`.
+
+use std::net::SocketAddr;
+
+use carillon_chassis::run::{self, Chassis, Misconfigured};
+use carillon_gateway::{
+    hub::{Hub, HubMetrics, HubMutations, HubParts, HubSettings},
+    transport::{Origins, SocketIo, TokenKey, Transport as _, TransportMetrics, TransportSettings},
+};
+
+use super::Ground;
+use crate::settings::Settings;
+
+pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
+    let ground = Ground::on_redis(chassis)?;
+    let health = ground.chassis.health.clone();
+    let gateway = bind(ground).await?;
+    health.started();
+    gateway.run().await
+}
+
+/// A gateway that listens.
+pub(crate) struct Gateway {
+    ground: Ground,
+    listener: tokio::net::TcpListener,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    transport: TransportSettings,
+}
+
+/// Binds first: a client that comes early waits instead of being refused.
+pub(crate) async fn bind(ground: Ground) -> anyhow::Result<Gateway> {
+    let transport = transport_settings(&ground.chassis.settings)?;
+    let listener = run::listen("gateway.listen", ground.chassis.settings.gateway.listen).await?;
+    let address = listener.local_addr()?;
+    Ok(Gateway { ground, listener, address, transport })
+}
+
+impl Gateway {
+    /// Serves until the drain is done.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let Self { ground, listener, address, transport } = self;
+        let registry = ground.chassis.metrics.registry();
+        let (hub, mut tasks) = Hub::start(HubParts {
+            broker: ground.broker.clone(),
+            policy: ground.policy.subscribe(),
+            settings: hub_settings(&ground.chassis.settings, address),
+            metrics: HubMetrics::new(registry)?,
+            random: fastrand::Rng::new(),
+            mutations: HubMutations::default(),
+        });
+        let observed = hub.clone();
+        ground.chassis.health.observe(move || observed.health().checks());
+        let draining = ground.draining();
+        let socket_io = SocketIo {
+            hub: hub.clone(),
+            policy: ground.policy.subscribe(),
+            settings: transport,
+            metrics: TransportMetrics::new(registry)?,
+        };
+        let drained = async {
+            draining.cancelled().await;
+            hub.drain().await;
+        };
+        let served = async { tokio::join!(socket_io.serve(listener, draining.clone()), drained) };
+        tokio::select! {
+            biased;
+            () = tasks.failed() => anyhow::bail!("the hub failed; see the log above"),
+            _ = served => {}
+        }
+        hub.leave().await;
+        Ok(())
+    }
+}
+
+fn hub_settings(settings: &Settings, address: SocketAddr) -> HubSettings {
+    let gateway = &settings.gateway;
+    HubSettings {
+        address: gateway.address.clone().unwrap_or_else(|| address.to_string()),
+        shards: gateway.shards,
+        capacity: gateway.sessions,
+        outbox_bytes: bytes(gateway.outbox),
+        rooms_per_session: gateway.rooms_per_session,
+        message_bytes: bytes(settings.ingest.message),
+        queue_limit: settings.ingest.queue,
+        keep_keys: settings.ingest.idempotency,
+        tails_bytes: bytes(gateway.tails),
+        drain_timeout: gateway.drain_timeout,
+        drain_rate: gateway.drain_rate,
+        ..HubSettings::new(gateway.pod.clone())
+    }
+}
+
+fn transport_settings(settings: &Settings) -> anyhow::Result<TransportSettings> {
+    let gateway = &settings.gateway;
+    let origins = if gateway.origins.iter().any(|origin| origin == "*") {
+        Origins::any()
+    } else {
+        Origins::list(&gateway.origins).map_err(|error| Misconfigured(format!("gateway.origins: {error}")))?
+    };
+    Ok(TransportSettings {
+        origins,
+        token_key: settings.identity.hs256_secret.as_ref().map(|secret| TokenKey::hs256(secret.expose().as_bytes())),
+        connections: usize::try_from(gateway.sessions.saturating_mul(2)).unwrap_or(usize::MAX),
+        message_bytes: bytes(gateway.frame),
+        cursors: gateway.rooms_per_session,
+        ping_interval: gateway.ping_interval,
+        ping_timeout: gateway.ping_timeout,
+        drain_timeout: gateway.drain_timeout,
+        page: gateway.page,
+        ..TransportSettings::default()
+    })
+}
+
+/// A size as the services count it.
+pub(crate) fn bytes(size: bytesize::ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}

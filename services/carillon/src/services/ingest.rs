@@ -1,0 +1,77 @@
+//! `carillon ingest`.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use carillon_broker::{Broker, Health, Queue, SharedBroker};
+use carillon_chassis::run::{self, Chassis};
+use carillon_ingest::{Ingest, IngestMetrics, IngestSettings};
+use carillon_model::publish::PublishLimits;
+
+use super::{Ground, gateway::bytes};
+use crate::settings::Settings;
+
+pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
+    let ground = Ground::on_redis(chassis)?;
+    let health = ground.chassis.health.clone();
+    let door = bind(ground).await?;
+    health.started();
+    door.run().await
+}
+
+/// A door that listens.
+pub(crate) struct Door {
+    ground: Ground,
+    listener: tokio::net::TcpListener,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+pub(crate) async fn bind(ground: Ground) -> anyhow::Result<Door> {
+    let listener = run::listen("ingest.http.listen", ground.chassis.settings.ingest.http_listen).await?;
+    let address = listener.local_addr()?;
+    Ok(Door { ground, listener, address })
+}
+
+impl Door {
+    /// Serves until the drain is done.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let Self { ground, listener, .. } = self;
+        let broker: SharedBroker = ground.broker.clone();
+        let queue: Arc<dyn Queue> = broker.clone();
+        let health: Arc<dyn Health> = broker.clone();
+        let ingest = Ingest::new(
+            ingest_settings(&ground.chassis.settings),
+            Broker::partitions(&*broker),
+            queue,
+            health,
+            ground.policy.subscribe(),
+            IngestMetrics::new(&ground.chassis.metrics)?,
+        );
+        let observed = ingest.clone();
+        ground.chassis.health.observe(move || vec![("ingest", observed.readiness().err())]);
+        let watching = ingest.clone();
+        let watch = tokio::spawn(async move { watching.watch().await });
+        let drain = ground.chassis.drain.clone();
+        carillon_ingest::serve(listener, ingest, async move { drain.signaled().await }).await;
+        watch.abort();
+        Ok(())
+    }
+}
+
+fn ingest_settings(settings: &Settings) -> IngestSettings {
+    let ingest = &settings.ingest;
+    IngestSettings {
+        body_bytes: bytes(ingest.body),
+        limits: PublishLimits {
+            batch: ingest.batch,
+            rooms: ingest.rooms,
+            data_bytes: bytes(ingest.message),
+        },
+        write_timeout: ingest.timeout,
+        keep_keys: ingest.idempotency,
+        queue_entries: ingest.queue,
+        memory_share: ingest.memory_share,
+        connections: ingest.connections,
+        ..IngestSettings::default()
+    }
+}

@@ -1,0 +1,42 @@
+//! What each subcommand wires together. `dev` runs the same code as the services do.
+
+pub(crate) mod dev;
+pub(crate) mod dispatcher;
+pub(crate) mod gateway;
+pub(crate) mod ingest;
+
+use carillon_broker::SharedBroker;
+use carillon_chassis::{live::Live, run::Chassis};
+use carillon_model::policy::Policy;
+use tokio_util::sync::CancellationToken;
+
+use crate::{broker, policy, settings::Settings};
+
+/// What every service stands on.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) chassis: Chassis<Settings>,
+    pub(crate) broker: SharedBroker,
+    pub(crate) policy: Live<Policy>,
+}
+
+impl Ground {
+    /// A service of its own process, on Redis.
+    pub(crate) fn on_redis(chassis: Chassis<Settings>) -> anyhow::Result<Self> {
+        let broker = broker::redis(&chassis.settings)?;
+        let policy = policy::watch(&chassis, Some(broker.clone()), Policy::default_policy())?;
+        tokio::spawn(broker::keep_checking(broker.clone(), chassis.health.clone()));
+        Ok(Self { chassis, broker, policy })
+    }
+
+    /// Cancelled when the process is told to end.
+    pub(crate) fn draining(&self) -> CancellationToken {
+        let token = CancellationToken::new();
+        let (drain, told) = (self.chassis.drain.clone(), token.clone());
+        tokio::spawn(async move {
+            drain.signaled().await;
+            told.cancel();
+        });
+        token
+    }
+}

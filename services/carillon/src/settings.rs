@@ -1,0 +1,156 @@
+//! All settings of all commands: one tree, so that one file serves every service.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytesize::ByteSize;
+use carillon_chassis::{
+    settings::{
+        AdminSettings, LogSettings, PolicySettings, Preset, Secret, SecretUrl, TelemetrySettings,
+    },
+    settings_section, settings_tree,
+};
+
+settings_tree! {
+    /// Everything that can be set.
+    pub(crate) struct Settings {
+        redis: RedisSettings,
+        broker: BrokerSettings,
+        gateway: GatewaySettings,
+        dispatcher: DispatcherSettings,
+        ingest: IngestSettings,
+        identity: IdentitySettings,
+        policy: PolicySettings,
+        admin: AdminSettings,
+        log: LogSettings,
+        telemetry: TelemetrySettings,
+    }
+}
+
+settings_section! {
+    /// Where the services meet. `carillon dev` needs none of it.
+    pub(crate) struct RedisSettings in "redis" {
+        /// The server, a node of the cluster, or a sentinel: `redis://`, or `rediss://` for TLS, with user and password if needed.
+        "url" => url: SecretUrl = "redis://127.0.0.1:6379";
+        /// What stands behind the address: `standalone`, `sentinel` or `cluster`.
+        "mode" => mode: String = "standalone";
+        /// Further sentinels or nodes of the cluster, as `host:port`.
+        "nodes" => nodes: Vec<String>;
+        /// The master's name at the sentinels.
+        "sentinel.master" => sentinel_master: String = "mymaster";
+        /// What the sentinels want to know, if not what the server does.
+        "sentinel.password" => sentinel_password: Option<Secret>;
+        /// A file with the certificates of authorities to trust beside the system's.
+        "tls.ca_file" => tls_ca_file: Option<std::path::PathBuf>;
+        /// What all keys begin with. No braces.
+        "prefix" => prefix: String = "carillon:";
+        /// Connections to each server at most, beside those that wait.
+        "connections" => connections: usize = 16, range 1..=1000;
+        /// How long a call may take.
+        "timeout" => timeout: Duration = "2s", range "50ms"..="30s";
+        /// Replicas that must hold a write before it counts, at every hop.
+        "wait_replicas" => wait_replicas: u32 = 0, range 0..=10;
+        /// Whether a server that keeps nothing on disk is accepted.
+        "allow_no_persistence" => allow_no_persistence: bool = false;
+    }
+}
+
+settings_section! {
+    /// What is fixed for ever when an installation is born.
+    pub(crate) struct BrokerSettings in "broker" {
+        /// Partitions. All services of an installation must agree.
+        "partitions" => partitions: u64 = 64, range 1..=1024;
+        /// Bytes the embedded broker of `carillon dev` may hold.
+        "embedded.memory" => embedded_memory: ByteSize = "256MiB", range "1MiB"..="64GiB";
+    }
+}
+
+settings_section! {
+    /// The push-gateway.
+    pub(crate) struct GatewaySettings in "gateway" {
+        /// Where clients connect. Port 0 takes a free one.
+        "listen" => listen: SocketAddr = "0.0.0.0:3000";
+        /// The pod's name, which names this gateway's channel.
+        "pod" => pod: String = Preset::computed("POD_NAME, else the host's name", host_name);
+        /// Where other gateways reach this one, as `host:port`.
+        "address" => address: Option<String>;
+        /// Tasks that share the sessions.
+        "shards" => shards: usize = Preset::computed("the number of cores", cores), range 1..=64;
+        /// Sessions at most.
+        "sessions" => sessions: u64 = 50000, range 1..=10000000;
+        /// Bytes that may wait for one session.
+        "outbox" => outbox: ByteSize = "1MiB", range "1KiB"..="1GiB";
+        /// Rooms a session may join on request.
+        "rooms_per_session" => rooms_per_session: usize = 200, range 1..=10000;
+        /// Bytes of a frame or a request of a client.
+        "frame" => frame: ByteSize = "100KiB", range "1KiB"..="64MiB";
+        /// Bytes of recent messages kept in memory for reconnects.
+        "tails" => tails: ByteSize = "64MiB";
+        /// Web pages that may connect beside the gateway's own, as origins; `*` lets all.
+        "origins" => origins: Vec<String>;
+        /// Whether the chat page is served at `/`.
+        "page" => page: bool = true;
+        /// How often a client is pinged.
+        "ping.interval" => ping_interval: Duration = "25s", range "100ms"..="10m";
+        /// How long its answer may take.
+        "ping.timeout" => ping_timeout: Duration = "20s", range "100ms"..="10m";
+        /// How long a draining gateway takes at most to hand its sessions over.
+        "drain.timeout" => drain_timeout: Duration = "30s", range "1s"..="1h";
+        /// Sessions a draining gateway hands over per second, or more to meet its deadline.
+        "drain.rate" => drain_rate: u64 = 100, range 10..=100000;
+    }
+}
+
+settings_section! {
+    /// The dispatcher.
+    pub(crate) struct DispatcherSettings in "dispatcher" {
+        /// Messages handled together at most.
+        "batch" => batch: usize = 128, range 1..=10000;
+        /// Bytes that may wait in a gateway's channel; over it, the channel is emptied and the gateway catches up.
+        "channel" => channel: ByteSize = "16MiB", range "64KiB"..="1GiB";
+    }
+}
+
+settings_section! {
+    /// The door for producers.
+    pub(crate) struct IngestSettings in "ingest" {
+        /// Where producers POST. Port 0 takes a free one.
+        "http.listen" => http_listen: SocketAddr = "0.0.0.0:8080";
+        /// Bytes of a request's body.
+        "body" => body: ByteSize = "1MiB", range "1KiB"..="1GiB";
+        /// Bytes of one message's data.
+        "message" => message: ByteSize = "64KiB", range "1KiB"..="64MiB";
+        /// Messages in a batch.
+        "batch" => batch: usize = 1000, range 1..=100000;
+        /// Rooms a message may go to.
+        "rooms" => rooms: usize = 100, range 1..=10000;
+        /// How long a request may take until its outcome is unknown.
+        "timeout" => timeout: Duration = "2s", range "50ms"..="1m";
+        /// Messages that may wait in one partition's queue; more are refused.
+        "queue" => queue: u64 = 100000, range 1..=100000000;
+        /// How long idempotency keys are kept.
+        "idempotency" => idempotency: Duration = "10m", range "1s"..="24h";
+        /// Share of Redis' memory above which messages are refused, so that dispatchers can drain.
+        "memory_share" => memory_share: f64 = 0.8, range 0.1..=1.0;
+        /// Connections at most.
+        "connections" => connections: usize = 10000, range 1..=1000000;
+    }
+}
+
+settings_section! {
+    /// Who clients are.
+    pub(crate) struct IdentitySettings in "identity" {
+        /// The secret that HS256 tokens are signed with. Without it every token is refused.
+        "hs256_secret" => hs256_secret: Option<Secret>;
+    }
+}
+
+/// The pod's name: Kubernetes tells it through the downward API.
+fn host_name() -> String {
+    let from_environment = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+    let from_host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    from_environment.or_else(from_host).map_or_else(|| "carillon".to_owned(), |name| name.trim().to_owned())
+}
+
+fn cores() -> String {
+    std::thread::available_parallelism().map_or(2, usize::from).min(64).to_string()
+}
