@@ -56,7 +56,9 @@ impl Ingest {
         metrics.repeats.inc_by(written.repeats);
         let answer = answer::of(&messages, &written, batch)?;
         metrics.messages.inc_by(messages.len() as u64);
-        metrics.copies.inc_by(messages.iter().map(|message| message.rooms.len() as u64).sum());
+        metrics
+            .copies
+            .inc_by(messages.iter().map(|message| message.rooms.len() as u64).sum());
         metrics.bytes.inc_by(body.len() as u64);
         Ok(answer)
     }
@@ -67,22 +69,26 @@ impl Ingest {
         let copies: usize = publishes.iter().map(|publish| publish.rooms.len()).sum();
         if copies > settings.request_copies {
             let allowed = settings.request_copies;
-            let detail =
-                format!("all messages times their rooms are at most {allowed}, here they are {copies}; send several requests");
-            return Err(Problem::too_large("ingest.request_copies", allowed, detail));
+            let detail = format!(
+                "all messages times their rooms are at most {allowed}, here they are {copies}; send several requests"
+            );
+            return Err(Problem::too_large("request_copies", allowed, detail));
         }
         let bytes: usize = publishes
             .iter()
             .map(|publish| {
                 let names: usize = publish.rooms.iter().map(|room| room.as_str().len()).sum();
-                names + publish.rooms.len() * (publish.data.len() + publish.event.as_str().len() + COPY_OVERHEAD)
+                names
+                    + publish.rooms.len()
+                        * (publish.data.len() + publish.event.as_str().len() + COPY_OVERHEAD)
             })
             .sum();
         if bytes > settings.request_copy_bytes {
             let allowed = settings.request_copy_bytes;
-            let detail =
-                format!("all copies of a request's messages have at most {allowed} bytes, here {bytes}; send several requests");
-            return Err(Problem::too_large("ingest.request_copy_bytes", allowed, detail));
+            let detail = format!(
+                "all copies of a request's messages have at most {allowed} bytes, here {bytes}; send several requests"
+            );
+            return Err(Problem::too_large("request_copy_bytes", allowed, detail));
         }
         held.take(bytes)
     }
@@ -97,14 +103,17 @@ impl Ingest {
             share * 100.0,
             limit * 100.0
         );
-        Err(Problem::new(Kind::Memory, detail).with("outcome", "refused").retry_after(5))
+        Err(Problem::new(Kind::Memory, detail)
+            .with("outcome", "refused")
+            .retry_after(5))
     }
 }
 
 fn with_header_key(mut publish: Publish, header_key: Option<String>) -> Result<Publish, Problem> {
     match (&publish.idempotency_key, header_key) {
         (Some(field), Some(header)) if *field != header => {
-            let detail = "the header `Idempotency-Key` and the field `idempotency_key` differ; send one of them";
+            let detail =
+                "the header `Idempotency-Key` and the field `idempotency_key` differ; send one of them";
             Err(Problem::new(Kind::Invalid, detail).with("field", "idempotency_key"))
         }
         (None, Some(header)) => {
@@ -118,7 +127,10 @@ fn with_header_key(mut publish: Publish, header_key: Option<String>) -> Result<P
 fn allowed(caller: &Caller, publishes: &[Publish], batch: bool) -> Result<(), Problem> {
     for (place, publish) in publishes.iter().enumerate() {
         if let Some(room) = publish.rooms.iter().find(|room| !caller.may_send_to(room)) {
-            let detail = format!("policy does not let `{}` send to the room `{room}`", caller.name());
+            let detail = format!(
+                "policy does not let `{}` send to the room `{room}`",
+                caller.name()
+            );
             return Err(Problem::new(Kind::Forbidden, detail)
                 .with("room", room.as_str())
                 .with("field", field(batch, place, "to")));
@@ -196,7 +208,21 @@ fn fingerprint(rooms: &[Room], event: &str, data: &Data) -> Bytes {
 
 /// The path of a message's field, as [`carillon_model::publish`] writes it.
 pub(crate) fn field(batch: bool, place: usize, name: &str) -> String {
-    if batch { format!("[{place}].{name}") } else { name.to_owned() }
+    if batch {
+        format!("[{place}].{name}")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// The setting behind a limit of [`carillon_model::publish::PublishLimits`].
+fn setting(limit: &'static str) -> &'static str {
+    match limit {
+        "batch" => "ingest.batch",
+        "rooms" => "ingest.rooms",
+        "data_bytes" => "ingest.message",
+        other => other,
+    }
 }
 
 fn described(errors: &PublishErrors) -> Problem {
@@ -209,7 +235,7 @@ fn described(errors: &PublishErrors) -> Problem {
             && kinds().all(|kind| matches!(kind, PublishErrorKind::TooLarge { .. }));
         match kinds().next() {
             Some(PublishErrorKind::TooLarge { limit, allowed }) if all_too_large => {
-                Problem::too_large(&format!("ingest.limits.{limit}"), allowed, detail)
+                Problem::too_large(setting(limit), allowed, detail)
             }
             _ => Problem::new(Kind::Invalid, detail),
         }

@@ -26,7 +26,8 @@ pub(crate) fn of(messages: &[Outgoing], written: &Written, batch: bool) -> Resul
 
 /// A key that stands for another content.
 pub(crate) fn key_reused(batch: bool, place: usize) -> Problem {
-    let detail = "this idempotency key was used with other rooms, event or data; a new message needs a new key";
+    let detail =
+        "this idempotency key was used with other rooms, event or data; a new message needs a new key";
     Problem::new(Kind::KeyReused, detail)
         .with("outcome", "refused")
         .with("field", field(batch, place, "idempotency_key"))
@@ -37,8 +38,14 @@ fn refusal(trouble: &Trouble, messages: &[Outgoing], written: &Written, batch: b
     let unknown = fates().any(|fate| *fate == Fate::Unknown);
     let placed = fates().any(|fate| matches!(fate, Fate::Placed(_)));
     let (outcome, so) = match (unknown, placed) {
-        (true, _) => ("unknown", "repeating it is safe only with the same idempotency key"),
-        (false, true) => ("partial", "a part was written; repeating it with the same idempotency keys completes it"),
+        (true, _) => (
+            "unknown",
+            "repeating it is safe only with the same idempotency key",
+        ),
+        (false, true) => (
+            "partial",
+            "a part was written; repeating it with the same idempotency keys completes it",
+        ),
         (false, false) => ("refused", "nothing was written"),
     };
     let problem = match trouble {
@@ -51,9 +58,7 @@ fn refusal(trouble: &Trouble, messages: &[Outgoing], written: &Written, batch: b
             let detail = format!("nothing can be written at present ({why}); {so}");
             Problem::new(Kind::Unavailable, detail).retry_after(1)
         }
-        Trouble::Memory => {
-            Problem::new(Kind::Memory, format!("Redis is out of memory; {so}")).retry_after(5)
-        }
+        Trouble::Memory => Problem::new(Kind::Memory, format!("Redis is out of memory; {so}")).retry_after(5),
         Trouble::QueueFull(length) => {
             let detail = format!("{length} messages wait in the queue already; {so}");
             Problem::new(Kind::QueueFull, detail).retry_after(1)

@@ -49,7 +49,9 @@ impl Held {
             .and_then(|bytes| Arc::clone(&self.budget).try_acquire_many_owned(bytes).ok());
         let Some(taken) = taken else {
             let detail = "this process holds as many bytes of requests as it may; nothing was accepted";
-            return Err(Problem::new(Kind::Busy, detail).with("outcome", "refused").retry_after(1));
+            return Err(Problem::new(Kind::Busy, detail)
+                .with("outcome", "refused")
+                .retry_after(1));
         };
         match &mut self.permit {
             Some(permit) => permit.merge(taken),
@@ -69,7 +71,7 @@ pub(crate) async fn read(
     let limit = settings.body_bytes;
     let too_large = || {
         let detail = format!("a body has at most {limit} bytes; send several requests");
-        Problem::too_large("ingest.body_bytes", limit, detail)
+        Problem::too_large("ingest.body", limit, detail)
     };
     let announced = headers
         .get(header::CONTENT_LENGTH)

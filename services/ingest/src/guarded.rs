@@ -53,7 +53,10 @@ impl Guarded {
             ready!(self.sleep.as_mut().poll(context));
             let end = self.moved + self.patience;
             if end <= Instant::now() {
-                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the connection stood still"));
+                return Poll::Ready(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the connection stood still",
+                ));
             }
             self.sleep.as_mut().reset(end);
         }
@@ -84,7 +87,11 @@ impl AsyncRead for Guarded {
 }
 
 impl AsyncWrite for Guarded {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.bound(context, polled)
     }

@@ -37,7 +37,9 @@ async fn publish(State(ingest): State<Ingest>, request: Request) -> Response {
     let _open = GaugeGuard::new(&metrics.requests_open);
     let span = info_span!("publish", otel.kind = "server", producer = Empty, status = Empty);
     trace_context::set_parent(&span, trace_context::from_headers(request.headers()));
-    let result = publish_request(&ingest, request, &span).instrument(span.clone()).await;
+    let result = publish_request(&ingest, request, &span)
+        .instrument(span.clone())
+        .await;
     metrics.request_seconds.observe(started.elapsed().as_secs_f64());
     let response = match result {
         Ok(answer) => {
@@ -80,7 +82,9 @@ async fn publish_request(ingest: &Ingest, request: Request, span: &Span) -> Resu
 fn accepted(answer: &Value) -> Response {
     let mut response = Response::new(Body::from(answer.to_string()));
     *response.status_mut() = StatusCode::ACCEPTED;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -91,8 +95,13 @@ async fn no_such_path(request: Request) -> Response {
 }
 
 async fn only_post(request: Request) -> Response {
-    let detail = format!("`{}` is not possible here; messages are sent with POST", request.method());
-    Problem::new(Kind::MethodNotAllowed, detail).with_header(header::ALLOW, "POST").into_response()
+    let detail = format!(
+        "`{}` is not possible here; messages are sent with POST",
+        request.method()
+    );
+    Problem::new(Kind::MethodNotAllowed, detail)
+        .with_header(header::ALLOW, "POST")
+        .into_response()
 }
 
 fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
@@ -106,7 +115,12 @@ fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
         return problem("say what the body is: `Content-Type: application/json`".to_owned());
     };
     let value = String::from_utf8_lossy(value.as_bytes());
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     match essence.as_str() {
         "application/json" => Ok(()),
         "application/x-www-form-urlencoded" => problem(
@@ -121,9 +135,7 @@ fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let problem = |detail: String| {
-        Err(Problem::new(Kind::Invalid, detail).with("field", "Idempotency-Key"))
-    };
+    let problem = |detail: String| Err(Problem::new(Kind::Invalid, detail).with("field", "Idempotency-Key"));
     let mut values = headers.get_all("idempotency-key").iter();
     let (Some(value), more) = (values.next(), values.next()) else {
         return Ok(None);
@@ -163,10 +175,18 @@ fn is_traceparent(text: &str) -> bool {
         return false;
     };
     let hex = |part: &str, length: usize| {
-        part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        part.len() == length
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
     let not_zero = |part: &str| part.bytes().any(|byte| byte != b'0');
-    *version == "00" && hex(trace, 32) && not_zero(trace) && hex(parent, 16) && not_zero(parent) && hex(flags, 2)
+    *version == "00"
+        && hex(trace, 32)
+        && not_zero(trace)
+        && hex(parent, 16)
+        && not_zero(parent)
+        && hex(flags, 2)
 }
 
 impl Problem {
@@ -174,7 +194,9 @@ impl Problem {
         match (self.member("outcome"), self.kind) {
             (Some("partial"), _) => Outcome::Partial,
             (Some("unknown"), _) | (_, Kind::Unknown) => Outcome::Unknown,
-            (_, Kind::Quota | Kind::QueueFull | Kind::Memory | Kind::Busy | Kind::Unavailable) => Outcome::Refused,
+            (_, Kind::Quota | Kind::QueueFull | Kind::Memory | Kind::Busy | Kind::Unavailable) => {
+                Outcome::Refused
+            }
             _ => Outcome::Rejected,
         }
     }
@@ -186,7 +208,9 @@ mod tests {
 
     #[test]
     fn only_whole_trace_contexts_travel() {
-        assert!(is_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        assert!(is_traceparent(
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        ));
         for wrong in [
             "",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",

@@ -48,7 +48,9 @@ impl IngestMetrics {
             "carillon_ingest_redis_memory_ratio",
             "Used share of maxmemory on the fullest server; 0 without a limit or an answer.",
         )?;
-        metrics.registry().register(Box::new(redis_memory_ratio.clone()))?;
+        metrics
+            .registry()
+            .register(Box::new(redis_memory_ratio.clone()))?;
         Ok(Self {
             requests: ingest.counter_by("requests_total", "Publish requests, by outcome.")?,
             rejections: ingest.counter_by("rejections_total", "Requests not accepted whole, by reason.")?,

@@ -106,7 +106,9 @@ impl Problem {
 
     /// Over a limit, which is named as its setting is.
     pub(crate) fn too_large(limit: &str, allowed: usize, detail: impl Into<String>) -> Self {
-        Self::new(Kind::TooLarge, detail).with("limit", limit).with("allowed", allowed)
+        Self::new(Kind::TooLarge, detail)
+            .with("limit", limit)
+            .with("allowed", allowed)
     }
 
     /// Adds a member to the body.
@@ -128,7 +130,8 @@ impl Problem {
     /// Says after how many seconds trying again makes sense.
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         let seconds = seconds.max(1);
-        self.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        self.headers
+            .push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         self.with("retry_after", seconds)
     }
 }
@@ -138,7 +141,10 @@ impl IntoResponse for Problem {
         let status = self.kind.status();
         let mut body = Map::new();
         let kind = carillon_chassis::metrics::MetricLabel::as_str(self.kind);
-        body.insert("type".to_owned(), json!(format!("https://carillon.dev/problems/{kind}")));
+        body.insert(
+            "type".to_owned(),
+            json!(format!("https://carillon.dev/problems/{kind}")),
+        );
         body.insert("title".to_owned(), json!(self.kind.title()));
         body.insert("status".to_owned(), json!(status.as_u16()));
         body.insert("detail".to_owned(), json!(self.detail));
@@ -146,7 +152,10 @@ impl IntoResponse for Problem {
         let mut response = Response::new(Body::from(Value::Object(body).to_string()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.extend(self.headers);
         response
     }

@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 
 use crate::problem::{Kind, Problem};
 
-type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, NoOpMiddleware<<DefaultClock as Clock>::Instant>>;
+type Limiter =
+    RateLimiter<NotKeyed, InMemoryState, DefaultClock, NoOpMiddleware<<DefaultClock as Clock>::Instant>>;
 
 /// The quotas in use, by producer. Policy bounds how many there can be.
 #[derive(Default)]
@@ -44,7 +45,9 @@ impl Quotas {
                     rate.count,
                     described(rate.period)
                 );
-                Err(Problem::new(Kind::Quota, detail).with("outcome", "refused").retry_after(seconds))
+                Err(Problem::new(Kind::Quota, detail)
+                    .with("outcome", "refused")
+                    .retry_after(seconds))
             }
             Err(_) => {
                 let allowed = usize::try_from(rate.count.get()).unwrap_or(usize::MAX);
@@ -76,7 +79,10 @@ impl Quotas {
 fn quota(rate: RateLimit) -> Quota {
     let one = (rate.period / rate.count.get()).max(Duration::from_nanos(1));
     // The period is above zero, so there always is a quota.
-    Quota::with_period(one).map_or_else(|| Quota::per_second(rate.count), |quota| quota.allow_burst(rate.count))
+    Quota::with_period(one).map_or_else(
+        || Quota::per_second(rate.count),
+        |quota| quota.allow_burst(rate.count),
+    )
 }
 
 fn described(period: Duration) -> String {

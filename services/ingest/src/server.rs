@@ -30,7 +30,9 @@ const STREAMS: u32 = 100;
 /// connections closed, and what is left at the deadline is cut.
 pub async fn serve(listener: TcpListener, ingest: Ingest, drain: impl Future<Output = Instant>) {
     let mut drain = pin!(drain);
-    let permits = Arc::new(Semaphore::new(ingest.shared.settings.connections.min(Semaphore::MAX_PERMITS)));
+    let permits = Arc::new(Semaphore::new(
+        ingest.shared.settings.connections.min(Semaphore::MAX_PERMITS),
+    ));
     let (draining, watch) = watch::channel(false);
     let service = TowerToHyperService::new(router(ingest.clone()));
     let mut connections = JoinSet::new();
@@ -54,13 +56,19 @@ pub async fn serve(listener: TcpListener, ingest: Ingest, drain: impl Future<Out
     draining.send_replace(true);
     let finished = async { while connections.join_next().await.is_some() {} };
     if timeout_at(deadline, finished).await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections were cut at the drain's deadline");
+        tracing::warn!(
+            connections = connections.len(),
+            "connections were cut at the drain's deadline"
+        );
         connections.shutdown().await;
     }
 }
 
 /// The next connection, once there is room for one.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (Option<OwnedSemaphorePermit>, TcpStream) {
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> (Option<OwnedSemaphorePermit>, TcpStream) {
     // The semaphore is never closed.
     let permit = Arc::clone(permits).acquire_owned().await.ok();
     loop {
@@ -92,7 +100,8 @@ async fn connection(
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX));
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(Guarded::new(stream, patience)), service));
+    let mut connection =
+        pin!(builder.serve_connection(TokioIo::new(Guarded::new(stream, patience)), service));
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,

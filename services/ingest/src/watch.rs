@@ -66,7 +66,11 @@ impl Ingest {
             } else if due {
                 checked = Some(Instant::now());
             }
-            self.saw(looked.map(|pressure| pressure.memory).map_err(|error| error.to_string()));
+            self.saw(
+                looked
+                    .map(|pressure| pressure.memory)
+                    .map_err(|error| error.to_string()),
+            );
         }
     }
 
@@ -77,7 +81,11 @@ impl Ingest {
         let full = self.shared.settings.memory_share;
         if (memory > full) != (seen.memory > full) {
             let verb = if memory > full { "refuses" } else { "accepts" };
-            tracing::warn!(memory, limit = full, "ingest {verb} messages by the broker's memory");
+            tracing::warn!(
+                memory,
+                limit = full,
+                "ingest {verb} messages by the broker's memory"
+            );
         }
         let now = looked.map(|_| ());
         match (&seen.trouble, &now) {

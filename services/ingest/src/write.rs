@@ -117,7 +117,10 @@ impl Writer {
         let deadline = Instant::now() + self.timeout;
         let parts = self.parts(messages);
         let mut written = Written {
-            fates: messages.iter().map(|message| vec![Fate::Refused; message.rooms.len()]).collect(),
+            fates: messages
+                .iter()
+                .map(|message| vec![Fate::Refused; message.rooms.len()])
+                .collect(),
             trouble: None,
             repeats: 0,
             appends: 0,
@@ -167,7 +170,10 @@ impl Writer {
         for (place, message) in messages.iter().enumerate() {
             let mut rooms: BTreeMap<Partition, Vec<usize>> = BTreeMap::new();
             for (room, name) in message.rooms.iter().enumerate() {
-                rooms.entry(self.partitions.partition_of(name)).or_default().push(room);
+                rooms
+                    .entry(self.partitions.partition_of(name))
+                    .or_default()
+                    .push(room);
             }
             for (partition, rooms) in rooms {
                 let entries = rooms
@@ -191,12 +197,19 @@ impl Writer {
     /// The claims of a request's keys at their homes; none if its one append sees all of them.
     fn claims(&self, messages: &[Outgoing], parts: &Parts) -> Parts {
         let mut claims = Parts::new();
-        for (place, message) in messages.iter().enumerate().filter(|(_, message)| message.key.is_some()) {
+        for (place, message) in messages
+            .iter()
+            .enumerate()
+            .filter(|(_, message)| message.key.is_some())
+        {
             let claim = NewMessage {
                 entries: Vec::new(),
                 idempotency: message.key.clone(),
             };
-            claims.entry(self.home(message.id)).or_default().push(place, Vec::new(), claim);
+            claims
+                .entry(self.home(message.id))
+                .or_default()
+                .push(place, Vec::new(), claim);
         }
         if parts.len() == 1 && claims.keys().eq(parts.keys()) {
             claims.clear();
@@ -227,7 +240,10 @@ impl Writer {
             };
             let result = match timeout_at(deadline, self.queue.append(append)).await {
                 Ok(result) => result,
-                Err(_) => Err(BrokerError::Unknown(format!("no answer within {:?}", self.timeout))),
+                Err(_) => Err(BrokerError::Unknown(format!(
+                    "no answer within {:?}",
+                    self.timeout
+                ))),
             };
             self.learn(partition, &result);
             (part.places, result)
@@ -236,7 +252,10 @@ impl Writer {
     }
 
     fn known_of(&self, partition: Partition) -> Offset {
-        self.known.get(partition.index()).map(|known| *known.lock()).unwrap_or_default()
+        self.known
+            .get(partition.index())
+            .map(|known| *known.lock())
+            .unwrap_or_default()
     }
 
     fn learn(&self, partition: Partition, result: &BrokerResult<AppendOutcome>) {
@@ -254,11 +273,16 @@ impl Writer {
 /// Whether an answer has an offset for each copy.
 fn fits(appended: &[carillon_broker::Appended], places: &[(usize, Vec<usize>)]) -> bool {
     appended.len() == places.len()
-        && appended.iter().zip(places).all(|(appended, (_, rooms))| appended.offsets.len() == rooms.len())
+        && appended
+            .iter()
+            .zip(places)
+            .all(|(appended, (_, rooms))| appended.offsets.len() == rooms.len())
 }
 
 fn copies(places: &[(usize, Vec<usize>)]) -> impl Iterator<Item = (usize, usize)> {
-    places.iter().flat_map(|(message, rooms)| rooms.iter().map(|room| (*message, *room)))
+    places
+        .iter()
+        .flat_map(|(message, rooms)| rooms.iter().map(|room| (*message, *room)))
 }
 
 fn trouble(result: BrokerResult<AppendOutcome>, places: &[(usize, Vec<usize>)]) -> Trouble {

@@ -69,15 +69,20 @@ impl Faulty {
     /// What lies in a partition's queue: offset, room, message.
     pub(crate) async fn queued(&self, partition: Partition) -> Vec<(Offset, String, Message)> {
         let mut reader = self.memory.open_queue(partition).await.unwrap();
-        let read = reader.read_after(Offset::ZERO, 100_000, Duration::ZERO).await.unwrap();
+        let read = reader
+            .read_after(Offset::ZERO, 100_000, Duration::ZERO)
+            .await
+            .unwrap();
         read.items
             .into_iter()
-            .map(|item| match wire::QueueEntry::decode(item.entry).unwrap().content.unwrap() {
-                wire::queue_entry::Content::Message(copy) => {
-                    (item.offset, copy.room, Message::decode(copy.message).unwrap())
-                }
-                wire::queue_entry::Content::Probe(_) => panic!("a probe"),
-            })
+            .map(
+                |item| match wire::QueueEntry::decode(item.entry).unwrap().content.unwrap() {
+                    wire::queue_entry::Content::Message(copy) => {
+                        (item.offset, copy.room, Message::decode(copy.message).unwrap())
+                    }
+                    wire::queue_entry::Content::Probe(_) => panic!("a probe"),
+                },
+            )
             .collect()
     }
 }
@@ -118,7 +123,12 @@ impl Queue for Faulty {
         self.memory.trim(partition, token, life, upto).await
     }
 
-    async fn count_try(&self, partition: Partition, token: FencingToken, head: Offset) -> Result<Fenced<u32>> {
+    async fn count_try(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        head: Offset,
+    ) -> Result<Fenced<u32>> {
         self.memory.count_try(partition, token, head).await
     }
 }
@@ -130,7 +140,11 @@ impl Health for Faulty {
     }
 
     async fn pressure(&self) -> Result<Pressure> {
-        self.pressure.lock().unwrap().clone().map(|memory| Pressure { memory })
+        self.pressure
+            .lock()
+            .unwrap()
+            .clone()
+            .map(|memory| Pressure { memory })
     }
 
     async fn check(&self) -> Result<()> {
@@ -155,10 +169,21 @@ impl Answer {
     #[track_caller]
     pub(crate) fn is_problem(&self, status: u16, kind: &str) -> &Self {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
-        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
-        assert_eq!(self.body["type"], format!("https://carillon.dev/problems/{kind}"), "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
+        assert_eq!(
+            self.body["type"],
+            format!("https://carillon.dev/problems/{kind}"),
+            "{self:?}"
+        );
         assert_eq!(self.body["status"], status, "{self:?}");
-        assert!(self.body["title"].is_string() && self.body["detail"].is_string(), "{self:?}");
+        assert!(
+            self.body["title"].is_string() && self.body["detail"].is_string(),
+            "{self:?}"
+        );
         if status == 429 || status == 503 {
             let seconds: u64 = self.header("retry-after").parse().unwrap();
             assert!(seconds >= 1 && self.body["retry_after"] == seconds, "{self:?}");
@@ -175,7 +200,11 @@ impl Answer {
 
     #[track_caller]
     pub(crate) fn says(&self, text: &str) -> &Self {
-        assert!(self.body["detail"].as_str().unwrap().contains(text), "{}", self.body);
+        assert!(
+            self.body["detail"].as_str().unwrap().contains(text),
+            "{}",
+            self.body
+        );
         self
     }
 
@@ -242,7 +271,11 @@ impl Fixture {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (drain, drained) = oneshot::channel();
-        let serving = tokio::spawn(serve(listener, ingest.clone(), async move { drained.await.unwrap() }));
+        let serving = tokio::spawn(serve(
+            listener,
+            ingest.clone(),
+            async move { drained.await.unwrap() },
+        ));
         let watching = tokio::spawn({
             let ingest = ingest.clone();
             async move { ingest.watch().await }
@@ -260,20 +293,29 @@ impl Fixture {
     }
 
     pub(crate) fn drain(&mut self, patience: Duration) {
-        self.drain.take().unwrap().send(Instant::now() + patience).unwrap();
+        self.drain
+            .take()
+            .unwrap()
+            .send(Instant::now() + patience)
+            .unwrap();
     }
 
     pub(crate) fn set_policy(&self, yaml: &str) {
-        self.policy.send_replace(Arc::new(Policy::parse_yaml(yaml).unwrap()));
+        self.policy
+            .send_replace(Arc::new(Policy::parse_yaml(yaml).unwrap()));
     }
 
     pub(crate) fn partition(&self, room: &str) -> Partition {
-        PartitionCount::new(PARTITIONS).unwrap().partition_of(&Room::new(room).unwrap())
+        PartitionCount::new(PARTITIONS)
+            .unwrap()
+            .partition_of(&Room::new(room).unwrap())
     }
 
     /// Two rooms of different partitions.
     pub(crate) fn apart(&self) -> (String, String) {
-        let other = (0..).map(|n| format!("room-{n}")).find(|name| self.partition(name) != self.partition("lobby"));
+        let other = (0..)
+            .map(|n| format!("room-{n}"))
+            .find(|name| self.partition(name) != self.partition("lobby"));
         ("lobby".to_owned(), other.unwrap())
     }
 
@@ -331,7 +373,9 @@ pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), waited).await.expect("it never held");
+    tokio::time::timeout(Duration::from_secs(10), waited)
+        .await
+        .expect("it never held");
 }
 
 /// A policy's hash of a key.

@@ -17,7 +17,8 @@ async fn total(fixture: &Fixture) -> usize {
 async fn a_repeat_gets_the_same_answer() {
     let fixture = Fixture::start().await;
     for key in ["a", "b", "c", "ключ"] {
-        let body = json!({"to": {"rooms": ["lobby", "x", "y"]}, "event": "e", "data": [1], "idempotency_key": key});
+        let body =
+            json!({"to": {"rooms": ["lobby", "x", "y"]}, "event": "e", "data": [1], "idempotency_key": key});
         let first = fixture.post(body.to_string()).await;
         let again = fixture.post(body.to_string()).await;
         first.is_accepted();
@@ -37,13 +38,19 @@ async fn the_header_is_the_same_as_the_field() {
     let first = fixture.post_with(plain, &[("idempotency-key", "k")]).await;
     first.is_accepted();
     assert_eq!(fixture.post(keyed).await.body, first.body);
-    assert_eq!(fixture.post_with(keyed, &[("idempotency-key", "k")]).await.body, first.body);
+    assert_eq!(
+        fixture.post_with(keyed, &[("idempotency-key", "k")]).await.body,
+        first.body
+    );
     fixture
         .post_with(keyed, &[("idempotency-key", "other")])
         .await
         .is_problem(422, "invalid")
         .has("field", "idempotency_key");
-    fixture.post_with(plain, &[("idempotency-key", "")]).await.is_problem(422, "invalid");
+    fixture
+        .post_with(plain, &[("idempotency-key", "")])
+        .await
+        .is_problem(422, "invalid");
     fixture
         .post_with(format!("[{plain}]"), &[("idempotency-key", "k")])
         .await
@@ -60,7 +67,10 @@ async fn a_key_stands_for_one_content_whatever_differs() {
         let message = |to: &str, event: &str, data: &str| {
             format!(r#"{{"to":{{"room":"{to}"}},"event":"{event}",{data},"idempotency_key":"k{key}"}}"#)
         };
-        fixture.post(message("lobby", "e", r#""data":"AA==""#)).await.is_accepted();
+        fixture
+            .post(message("lobby", "e", r#""data":"AA==""#))
+            .await
+            .is_accepted();
         for other in [
             message("lobby", "e", r#""data":2"#),
             message("lobby", "f", r#""data":"AA==""#),
@@ -70,7 +80,10 @@ async fn a_key_stands_for_one_content_whatever_differs() {
             message("garden", "e", r#""data":"AA==""#),
         ] {
             let answer = fixture.post(other).await;
-            answer.is_problem(422, "key-reused").has("field", "idempotency_key").has("outcome", "refused");
+            answer
+                .is_problem(422, "key-reused")
+                .has("field", "idempotency_key")
+                .has("outcome", "refused");
         }
     }
     assert_eq!(total(&fixture).await, 10);
@@ -79,14 +92,25 @@ async fn a_key_stands_for_one_content_whatever_differs() {
 #[tokio::test]
 async fn a_batch_with_a_used_key_writes_nothing() {
     let fixture = Fixture::start().await;
-    fixture.post(r#"{"to":{"room":"lobby"},"event":"e","data":1,"idempotency_key":"k"}"#).await.is_accepted();
+    fixture
+        .post(r#"{"to":{"room":"lobby"},"event":"e","data":1,"idempotency_key":"k"}"#)
+        .await
+        .is_accepted();
     let batch = r#"[{"to":{"room":"a"},"event":"e","data":1},{"to":{"room":"b"},"event":"e","data":1,"idempotency_key":"new"},
         {"to":{"room":"lobby"},"event":"e","data":2,"idempotency_key":"k"}]"#;
-    fixture.post(batch).await.is_problem(422, "key-reused").has("field", "[2].idempotency_key");
+    fixture
+        .post(batch)
+        .await
+        .is_problem(422, "key-reused")
+        .has("field", "[2].idempotency_key");
     assert_eq!(total(&fixture).await, 1);
 
     let twice = r#"[{"to":{"room":"a"},"event":"e","data":1,"idempotency_key":"t"},{"to":{"room":"a"},"event":"e","data":2,"idempotency_key":"t"}]"#;
-    fixture.post(twice).await.is_problem(422, "key-reused").has("field", "[1].idempotency_key");
+    fixture
+        .post(twice)
+        .await
+        .is_problem(422, "key-reused")
+        .has("field", "[1].idempotency_key");
     let same = twice.replace("\"data\":2", "\"data\":1");
     let answer = fixture.post(same).await;
     answer.is_accepted();
@@ -118,13 +142,20 @@ async fn keys_belong_to_their_producer() {
 async fn repeating_after_a_lost_answer_does_not_double() {
     let fixture = Fixture::start().await;
     let (here, there) = fixture.apart();
-    let body = json!({"to": {"rooms": [here, there]}, "event": "e", "data": 1, "idempotency_key": "k"}).to_string();
+    let body =
+        json!({"to": {"rooms": [here, there]}, "event": "e", "data": 1, "idempotency_key": "k"}).to_string();
     // The key's claim must pass, or nothing is written at all.
     let home = home_of("k");
-    let lossy = [&here, &there].map(|room| fixture.partition(room)).into_iter().find(|p| *p != home).unwrap();
+    let lossy = [&here, &there]
+        .map(|room| fixture.partition(room))
+        .into_iter()
+        .find(|p| *p != home)
+        .unwrap();
     fixture.broker.fail_at(lossy, Fault::LoseAnswer);
     let answer = fixture.post(body.clone()).await;
-    answer.is_problem(503, "outcome-unknown").has("outcome", "unknown");
+    answer
+        .is_problem(503, "outcome-unknown")
+        .has("outcome", "unknown");
     fixture.broker.heal();
     let again = fixture.post(body.clone()).await;
     again.is_accepted();
