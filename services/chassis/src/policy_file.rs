@@ -128,6 +128,20 @@ where
     E: Display + 'static,
     F: Fn(&str) -> Result<P, E> + Send + 'static,
 {
+    watch_and_poll(path, parse, metrics, POLL)
+}
+
+fn watch_and_poll<P, E, F>(
+    path: PathBuf,
+    parse: F,
+    metrics: PolicyMetrics,
+    poll: Duration,
+) -> Result<Live<P>, PolicyFileError>
+where
+    P: Revisioned + Send + Sync + 'static,
+    E: Display + 'static,
+    F: Fn(&str) -> Result<P, E> + Send + 'static,
+{
     // Watching starts before the first read, or a change between the two would wait for the next poll.
     let (noticed, changes) = mpsc::channel(1);
     let watcher = watch_directory(&path, noticed);
@@ -152,6 +166,7 @@ where
         parse,
         metrics,
         writer,
+        poll,
         seen: Ok(text),
     };
     tokio::spawn(file.follow(changes, watcher));
@@ -185,6 +200,7 @@ struct PolicyFile<P, F> {
     parse: F,
     metrics: PolicyMetrics,
     writer: LiveWriter<P>,
+    poll: Duration,
     /// What was found last, so that the same text or the same trouble is told once.
     seen: Result<String, io::ErrorKind>,
 }
@@ -206,7 +222,7 @@ where
                     watched = noticed.is_some();
                     tokio::time::sleep(SETTLE).await;
                 }
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(self.poll) => {}
             }
             self.look();
         }
@@ -324,7 +340,9 @@ mod tests {
         symlink("..data/policy.yaml", at("policy.yaml")).unwrap();
 
         let (registry, metrics) = metrics();
-        let policy = watch(at("policy.yaml"), parse, metrics.clone()).unwrap();
+        // It is noticed, not found by polling.
+        let never = Duration::from_secs(3600);
+        let policy = watch_and_poll(at("policy.yaml"), parse, metrics.clone(), never).unwrap();
         let mut changes = policy.subscribe();
         assert_eq!(policy.load().0, "first");
         swap("..2", "second");
@@ -367,6 +385,7 @@ mod tests {
             parse,
             metrics: metrics.clone(),
             writer,
+            poll: POLL,
             seen: Ok("first".into()),
         };
         let (noticed, changes) = mpsc::channel(1);
