@@ -176,6 +176,7 @@ fn probes_tell_the_truth_and_the_drain_waits_for_its_holders() {
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(body["ready"], false);
     assert_eq!(body["checks"][0]["name"], "drain");
+    assert_eq!(body["checks"][0]["ok"], false);
     assert_eq!(bell.get("/livez").0, 200, "a draining process is alive");
     bell.wait_for("swung out");
     let ended = bell.wait_for("\"message\":\"ended\"");
