@@ -2,7 +2,7 @@
 //!
 //! A request goes through a line of gates, and each can only refuse what has not been written yet:
 //!
-//! 1. [`producer`](self): who sends? A key's hash, looked up in the policy.
+//! 1. `producer`: who sends? A key's hash, looked up in the policy.
 //! 2. `body`: read within bounds of size, time and memory.
 //! 3. [`carillon_model::publish`]: is it a request? Every mistake is told at once.
 //! 4. `accept`: rooms the producer may send to, its quota, the room left in Redis.

@@ -111,6 +111,8 @@ async fn requests_may_not_hold_more_memory_than_there_is() {
         .await
         .is_problem(503, "busy")
         .has("outcome", "refused");
+    // Refused as it comes, before it is looked at.
+    fixture.post("no JSON ".repeat(100)).await.is_problem(503, "busy");
     fixture.post(GOOD).await.is_accepted();
 }
 

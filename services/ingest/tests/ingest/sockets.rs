@@ -106,6 +106,40 @@ async fn a_connection_that_stands_still_is_closed() {
 }
 
 #[tokio::test]
+async fn dripping_is_no_moving() {
+    let fixture = Fixture::with(|settings| settings.idle_timeout = Duration::from_millis(300)).await;
+    let mut stream = TcpStream::connect(fixture.address).await.unwrap();
+    let mut dripped = 0;
+    for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" {
+        let written = stream.write_u8(*byte).await.is_ok();
+        let closed = timeout(Duration::from_millis(100), stream.read_u8()).await;
+        if !written || closed.is_ok() {
+            break;
+        }
+        dripped += 1;
+    }
+    assert!(
+        dripped < 12,
+        "{dripped} bytes in four times as long as silence may last"
+    );
+}
+
+#[tokio::test]
+async fn whoever_sends_everything_first_still_reads_the_answer() {
+    let fixture = Fixture::start().await;
+    let large = vec![b' '; 6 << 20];
+    for (more, status) in [("", 413), ("authorization: nonsense\r\n", 401)] {
+        let mut stream = TcpStream::connect(fixture.address).await.unwrap();
+        let request = head(&format!("content-length: {}\r\n{more}", large.len()));
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.write_all(&large).await.expect("the body is taken");
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await.unwrap();
+        assert_eq!(start, *format!("HTTP/1.1 {status}").as_bytes());
+    }
+}
+
+#[tokio::test]
 async fn connections_are_bounded_and_used_again() {
     let fixture = Fixture::with(|settings| settings.connections = 1).await;
     let mut first = TcpStream::connect(fixture.address).await.unwrap();
