@@ -30,8 +30,7 @@ for i = 0, entries - 1 do
         prev = known
       elseif not known then
         local floor = text(now() - 43200000) .. '-0'
-        local birth_below = text((halves(birth)) - 1) .. '-18446744073709551615'
-        if below(floor, birth_below) then floor = birth_below end
+        if below(floor, birth) then floor = birth end
         prev = below(floor, horizon) and floor or horizon
       else
         prev = horizon

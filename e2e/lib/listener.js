@@ -1,0 +1,92 @@
+// A client with the four cursor lines of the client guide, and the audit of what it was promised.
+import { io } from 'socket.io-client';
+
+const parts = (offset) => offset.split('-').map(BigInt);
+export const compare = (a, b) => {
+  const [am, as] = parts(a);
+  const [bm, bs] = parts(b);
+  return am === bm ? Number(as - bs) : Number(am - bm);
+};
+
+export class Listener {
+  /**
+   * @param {string} url
+   * @param {{ rooms?: string[], options?: object, token?: string }} [what]
+   */
+  constructor(url, { rooms = [], options = {}, token } = {}) {
+    this.rooms = rooms;
+    this.received = [];
+    this.gaps = [];
+    this.notes = [];
+    this.connects = 0;
+    // The four lines.
+    const since = {};
+    const socket = io(url, { auth: (cb) => cb({ token, since }), reconnectionDelay: 50, reconnectionDelayMax: 200, forceNew: true, ...options });
+    this.socket = socket;
+    this.since = since;
+    socket.on('cursors', (notes) => {
+      for (const room in notes) {
+        if (notes[room]?.offset) this.told(room, since[room], notes[room]);
+        this.notes.push([room, notes[room]]);
+      }
+      for (const r in notes) notes[r] ? since[r] = notes[r].offset : delete since[r];
+    });
+    socket.onAny((event, data, meta) => {
+      if (meta?.room) {
+        this.received.push({ event, data, ...meta });
+        since[meta.room] = meta.offset;
+      }
+    });
+    socket.on('connect', () => {
+      this.connects += 1;
+      // Rooms it has a cursor for are joined again by themselves.
+      for (const room of rooms) if (!since[room]) socket.emit('join', { room }, () => {});
+    });
+  }
+
+  told(room, before, { offset, recovered }) {
+    if (!before || !recovered) this.gaps.push({ room, above: before, upto: offset });
+  }
+
+  /** Connected, and told where it is in all its rooms. */
+  get settled() {
+    return this.socket.connected && ['all', ...this.rooms].every((room) => this.since[room]);
+  }
+
+  of(room) {
+    return this.received.filter((message) => message.room === room);
+  }
+
+  close() {
+    this.socket.close();
+  }
+
+  /**
+   * Everything that is wrong with what it got.
+   * @param {{ id: string, room: string, offset: string }[]} accepted what producers know to be kept
+   * @param {string[]} rooms the rooms it was in all the time
+   */
+  audit(accepted, rooms) {
+    const wrong = [];
+    const seen = new Set();
+    const last = {};
+    for (const { id, room, offset } of this.received) {
+      const key = `${room} ${id}`;
+      if (seen.has(key)) wrong.push(`twice: ${key}`);
+      seen.add(key);
+      if (last[room] && compare(offset, last[room]) <= 0) wrong.push(`order: ${room} ${offset} after ${last[room]}`);
+      last[room] = offset;
+    }
+    for (const { id, room, offset } of accepted) {
+      if (!rooms.includes(room) || seen.has(`${room} ${id}`)) continue;
+      const told = this.gaps.some((gap) => gap.room === room && (!gap.above || compare(offset, gap.above) > 0) && compare(offset, gap.upto) <= 0);
+      if (!told) wrong.push(`lost: ${room} ${offset}`);
+    }
+    for (const gap of this.gaps) {
+      if (!gap.above || !rooms.includes(gap.room)) continue;
+      const hides = accepted.some(({ id, room, offset }) => room === gap.room && compare(offset, gap.above) > 0 && compare(offset, gap.upto) <= 0 && !seen.has(`${room} ${id}`));
+      if (!hides) wrong.push(`needless false: ${gap.room} from ${gap.above} to ${gap.upto}`);
+    }
+    return wrong;
+  }
+}

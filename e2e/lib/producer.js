@@ -1,0 +1,51 @@
+// Publishes over HTTP, and repeats with the same key until the outcome is known.
+import { randomUUID } from 'node:crypto';
+import { until } from './until.js';
+
+export async function post(url, body, headers = {}) {
+  const text = typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body);
+  const answer = await fetch(`${url}/v1/messages`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: text,
+  });
+  const type = answer.headers.get('content-type') ?? '';
+  return { status: answer.status, type, retryAfter: answer.headers.get('retry-after'), body: await answer.json() };
+}
+
+export class Producer {
+  constructor(url) {
+    this.url = url;
+    /** @type {{ id: string, room: string, offset: string }[]} */
+    this.accepted = [];
+  }
+
+  /** Sends one message and does not rest before it is known to be kept. */
+  async send(message) {
+    const key = randomUUID();
+    const answer = await until('the message is kept', async () => {
+      const tried = await post(this.url, { ...message, idempotency_key: key });
+      if (tried.status >= 400 && tried.status < 500 && tried.status !== 429) {
+        throw new Error(`refused: ${JSON.stringify(tried.body)}`);
+      }
+      return tried.status === 202 && tried.body;
+    });
+    this.keep(answer);
+    return answer;
+  }
+
+  /** Sends a batch; all or nothing per partition, so it is repeated whole. */
+  async batch(messages) {
+    const keyed = messages.map((message) => ({ ...message, idempotency_key: randomUUID() }));
+    const answers = await until('the batch is kept', async () => {
+      const tried = await post(this.url, keyed);
+      return tried.status === 202 && tried.body;
+    });
+    answers.forEach((answer) => this.keep(answer));
+    return answers;
+  }
+
+  keep({ id, rooms }) {
+    for (const { room, offset } of rooms) this.accepted.push({ id, room, offset });
+  }
+}

@@ -1,0 +1,85 @@
+// Separate processes on a real Redis: every client gets exactly its messages, each room in order, while dispatchers come,
+// go and die.
+import assert from 'node:assert/strict';
+import test, { after, before } from 'node:test';
+import { token } from '../lib/jwt.js';
+import { Listener } from '../lib/listener.js';
+import { Producer } from '../lib/producer.js';
+import { Service } from '../lib/processes.js';
+import { Redis } from '../lib/redis.js';
+import { until } from '../lib/until.js';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+
+const CLIENTS = 300;
+const ROOMS = 30;
+const MESSAGES = 10_000;
+const secret = 'the tower knows';
+const children = [];
+let settings;
+let gateways;
+let ingest;
+
+const start = async (kind) => {
+  const service = await Service.start(kind, settings);
+  children.push(service);
+  return service;
+};
+
+before(async () => {
+  const redis = await Redis.start();
+  children.push({ kill: () => redis.stop() });
+  const policy = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-policy-')), 'policy.yaml');
+  fs.writeFileSync(policy, 'anonymous: { sessions: false, producers: true }\nrooms:\n- { match: "*", join: authenticated, history: { size: 20000, bytes: 64MiB } }\n');
+  settings = { CARILLON_REDIS__URL: redis.url, CARILLON_POLICY__FILE: policy, CARILLON_IDENTITY__HS256_SECRET: secret };
+  gateways = [await start('gateway'), await start('gateway')];
+  ingest = await start('ingest');
+});
+after(async () => { for (const child of children.reverse()) await child.kill(); });
+
+test('300 clients, 30 rooms, 10,000 messages, and dispatchers that come, go and die', async () => {
+  const dispatchers = [await start('dispatcher'), await start('dispatcher')];
+  const rooms = Array.from({ length: ROOMS }, (_, n) => `room-${n}`);
+  // Rooms 0 to 14 have members on the first gateway only.
+  const clients = Array.from({ length: CLIENTS }, (_, n) => {
+    const room = rooms[n % ROOMS];
+    const gateway = n % ROOMS < ROOMS / 2 ? gateways[0] : gateways[n % 2];
+    return new Listener(gateway.url, { rooms: [room], token: token(secret, { sub: `u${n}` }), options: { transports: ['websocket'] } });
+  });
+  await until('all clients are settled', () => clients.every((client) => client.settled), 90_000);
+  const producer = new Producer(ingest.ingest);
+  let sent = 0;
+  for (let batch = 0; batch < MESSAGES / 100; batch += 1) {
+    const messages = Array.from({ length: 100 }, (_, n) => {
+      const number = batch * 100 + n;
+      const data = { number, padding: 'x'.repeat(50) };
+      if (number % 200 === 0) return { to: 'all', event: 'news', data };
+      if (number % 200 === 1) return { to: { user: `u${number % CLIENTS}` }, event: 'you', data };
+      if (number % 200 === 2) return { to: { session: clients[number % CLIENTS].socket.id }, event: 'now', data };
+      return { to: { room: rooms[number % ROOMS] }, event: 'price', data };
+    });
+    await producer.batch(messages);
+    sent += messages.length;
+    if (batch === 20) dispatchers.push(await start('dispatcher'));
+    if (batch === 45) await dispatchers[0].stop();
+    if (batch === 70) await dispatchers[1].kill();
+  }
+  assert.equal(sent, MESSAGES);
+  const expected = clients.map((client, n) => new Set(['all', `user:u${n}`, `session:${client.socket.id}`, rooms[n % ROOMS]]));
+  const counts = new Map();
+  for (const { room } of producer.accepted) counts.set(room, (counts.get(room) ?? 0) + 1);
+  const missing = () => clients.reduce((sum, client, n) => sum + [...expected[n]].reduce((more, room) => more + (counts.get(room) ?? 0), 0) - client.received.length, 0);
+  await until('every message came', () => missing() === 0, 60_000).catch((error) => { throw new Error(`${error.message}; ${missing()} missing`); });
+  clients.forEach((client, n) => {
+    assert.deepEqual(client.audit(producer.accepted, [...expected[n]]), [], `client ${n}`);
+    assert.ok(client.received.every(({ room }) => expected[n].has(room)), `client ${n} got what is not its`);
+    assert.equal(client.connects, 1);
+  });
+  for (const gateway of gateways) {
+    assert.equal(await gateway.metric('carillon_gateway_frames_unheld_total'), 0);
+  }
+  const frames = await gateways[1].metric('carillon_gateway_frames_total');
+  assert.ok(frames < MESSAGES * 0.75, `the second gateway got ${frames} frames, half of the rooms are not its`);
+  clients.forEach((client) => client.close());
+});
