@@ -268,6 +268,7 @@ impl Hub {
         let (outbox, receiver) =
             outbox::Outbox::new(inner.settings.outbox_bytes, key, Arc::clone(&queues.signals));
         let Connect { id, identity, since } = connect;
+        let alive = Arc::new(());
         let handle = SessionHandle {
             key,
             id: Arc::clone(&id),
@@ -277,6 +278,7 @@ impl Hub {
             broker: Arc::clone(&inner.broker),
             publisher: Publisher::new(Arc::clone(&inner.desk), Arc::clone(&id), identity.clone()),
             outbox: Some(receiver),
+            alive: Some(Arc::clone(&alive)),
         };
         let request = Request::Connect {
             session: key,
@@ -284,7 +286,9 @@ impl Hub {
             identity,
             since,
             outbox,
+            alive: Arc::downgrade(&alive),
         };
+        drop(alive);
         queues.requests.send(request).await.map_err(|_| Refusal::gone())?;
         Ok(handle)
     }

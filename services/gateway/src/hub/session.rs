@@ -156,6 +156,8 @@ pub struct SessionHandle {
     pub(super) broker: SharedBroker,
     pub(super) publisher: Arc<Publisher>,
     pub(super) outbox: Option<OutboxReceiver>,
+    /// Lives as long as the handle: a shard that hears of the end before the beginning must not begin.
+    pub(super) alive: Option<Arc<()>>,
 }
 
 impl SessionHandle {
@@ -274,6 +276,8 @@ impl SessionHandle {
 
 impl Drop for SessionHandle {
     fn drop(&mut self) {
+        // First, so that whoever misses the signal sees this.
+        self.alive = None;
         self.signals.gone(self.key, None);
     }
 }

@@ -252,6 +252,12 @@ impl Fixture {
             .write(0, |state, _| ops::membership::end_life(state, &incarnation));
     }
 
+    pub(crate) fn gauge(&self, name: &str) -> u64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        family.get_metric()[0].get_gauge().get_value() as u64
+    }
+
     pub(crate) fn counter(&self, name: &str) -> f64 {
         let families = self.registry.gather();
         let family = families.iter().find(|family| family.name() == name).unwrap();

@@ -1,6 +1,9 @@
 //! The hub without a socket: thousands of sessions, wide rooms, slow readers, on the embedded broker and in virtual
 //! time.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // metrics are floats
+
 mod fixture;
 
 use std::time::Duration;
@@ -308,4 +311,13 @@ async fn draining_hands_sessions_over_at_an_even_pace() {
     }
     let refused = fixture.try_connect("late").await.unwrap_err();
     assert_eq!(refused.code, RefusalCode::Draining);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_dropped_as_soon_as_it_is_there_is_gone() {
+    let mut fixture = Fixture::new("").await;
+    drop(fixture.try_connect("hasty").await.unwrap());
+    // Two more, so that both shards have surely had their turn.
+    let _held = [fixture.connect("one", &[]).await, fixture.connect("two", &[]).await];
+    assert_eq!(fixture.gauge("carillon_gateway_sessions"), 2);
 }

@@ -19,7 +19,11 @@ mod sessions;
 mod signals;
 mod tail;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use carillon_model::{PartitionCount, Room, collections::LookupMap, policy::Policy};
 use indexmap::IndexMap;
@@ -52,6 +56,8 @@ pub(super) enum Request {
         identity: Identity,
         since: Vec<(Room, carillon_model::Offset)>,
         outbox: Outbox,
+        /// Gone if the session ended before the shard heard of it.
+        alive: Weak<()>,
     },
     Join {
         session: SessionKey,
@@ -253,8 +259,11 @@ impl Shard {
                 identity,
                 since,
                 outbox,
+                alive,
             } => {
-                self.connect(session, id, identity, since, outbox);
+                if alive.strong_count() > 0 {
+                    self.connect(session, id, identity, since, outbox);
+                }
             }
             Request::Join {
                 session,
