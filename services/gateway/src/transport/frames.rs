@@ -81,6 +81,7 @@ impl FrameWatch {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // lengths that were looked at
 mod tests {
     use super::*;
 

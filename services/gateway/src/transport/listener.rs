@@ -28,7 +28,8 @@ const FULL: &[u8] =
 /// Serves connections until a drain has ended.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let router = Arc::new(Router::new(Arc::clone(&shared)));
-    let limit = shared.settings.connections.min(Semaphore::MAX_PERMITS);
+    let all = u32::try_from(shared.settings.connections).unwrap_or(u32::MAX);
+    let limit = (all as usize).min(Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(limit));
     tokio::select! {
         biased;
@@ -44,7 +45,6 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         () = accept(&listener, &shared, &router, &places) => {}
     }
     drop(listener);
-    let all = u32::try_from(limit).unwrap_or(u32::MAX);
     if tokio::time::timeout_at(deadline, places.acquire_many(all))
         .await
         .is_err()

@@ -16,6 +16,8 @@ pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
     /// The session's id, once it is in.
     pub(crate) sid: String,
+    /// The connection's id, which is a secret.
+    pub(crate) engine_sid: String,
     acks: u64,
     /// What came and was not asked for yet.
     events: Vec<Vec<Value>>,
@@ -44,6 +46,7 @@ impl Client {
         let mut client = Self {
             socket,
             sid: String::new(),
+            engine_sid: String::new(),
             acks: 0,
             events: Vec::new(),
             answers: Vec::new(),
@@ -51,7 +54,8 @@ impl Client {
         let Some(Ok(Message::Text(open))) = client.socket.next().await else {
             panic!("no greeting")
         };
-        assert!(open.starts_with("0{"), "{open}");
+        let open: Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
+        client.engine_sid = open["sid"].as_str().unwrap().to_owned();
         client
     }
 

@@ -42,6 +42,10 @@ async fn a_message_is_one_packet_of_raw_data_and_meta() {
     );
     assert_eq!(client.next().await, Came::Binary(vec![0, 0xff]));
 
+    assert_ne!(
+        client.sid, client.engine_sid,
+        "whoever sees a session's id must not be able to speak for it"
+    );
     let own = format!("session:{}", client.sid);
     gateway.post(&own, "whisper", Data::text("psst")).await;
     assert_eq!(client.event("whisper").await[1], "psst");

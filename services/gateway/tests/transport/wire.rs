@@ -282,3 +282,19 @@ async fn a_drain_closes_transports_and_then_ends() {
     assert_eq!(gateway.metric(CLOSED, "draining"), 2);
     assert!(tokio::net::TcpStream::connect(gateway.address).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_as_it_comes_leaves_nothing_behind() {
+    let gateway = Gateway::start(TransportSettings::default()).await;
+    for _ in 0..200 {
+        let mut hasty = Client::open(gateway.address).await;
+        hasty.send("40{}").await;
+        hasty.send("41").await;
+    }
+    gateway
+        .until("none is left", |gateway| {
+            gateway.metric("carillon_gateway_sessions", "") == 0
+                && gateway.metric("carillon_gateway_connections", "") == 0
+        })
+        .await;
+}
