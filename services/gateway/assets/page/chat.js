@@ -45,6 +45,8 @@ socket.on('connect', () => {
 socket.on('disconnect', (reason) => {
   state(socket.active ? 'connecting' : 'disconnected');
   $('sid').textContent = '–';
+  // By request: a token was entered, or "connect" pressed.
+  if (reason === 'io client disconnect') return showRooms();
   note('', socket.active ? `connection lost (${reason}); trying again` : `disconnected (${reason})`, 'bad');
   showRooms();
 });

@@ -9,8 +9,8 @@ use prost::Message as _;
 use tokio::sync::Notify;
 
 use super::{
-    HubSettings, health::HubHealth, metrics::HubMetrics, outbox::Delivery, routes::RouteTable, shard::Shards,
-    standing::Standing,
+    HubSettings, health::HubHealth, metrics::HubMetrics, outbox::Delivery, route_table::RouteTable,
+    shard::Shards, standing::Standing,
 };
 
 /// The reading task.

@@ -21,7 +21,9 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::{HubSettings, health::HubHealth, metrics::HubMetrics, routes::RouteTable, standing::Standing};
+use super::{
+    HubSettings, health::HubHealth, metrics::HubMetrics, route_table::RouteTable, standing::Standing,
+};
 
 /// What a gateway says of itself.
 #[derive(Clone, Debug)]

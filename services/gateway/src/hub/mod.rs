@@ -20,6 +20,7 @@ mod metrics;
 mod mutations;
 mod outbox;
 mod publish;
+mod route_table;
 mod routes;
 mod session;
 mod settings;
@@ -57,7 +58,8 @@ use self::{
     history::{HistoryReader, HistoryRequests},
     life::{LifeTask, Registrar},
     publish::{PublishDesk, Publisher},
-    routes::{RouteKeeper, RouteTable},
+    route_table::RouteTable,
+    routes::RouteKeeper,
     shard::{Request, SessionKey, Shard, Shards, Surroundings},
     standing::Standing,
     ticks::Ticks,
@@ -186,6 +188,7 @@ impl Hub {
             settings: inner.settings.clone(),
             mutations,
             metrics: inner.metrics.clone(),
+            look_at_lives: Arc::clone(&look_at_lives),
         };
         let mut tasks = JoinSet::new();
         for (index, inbox) in inboxes.into_iter().enumerate() {

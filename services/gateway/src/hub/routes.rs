@@ -14,19 +14,19 @@ use std::{
 };
 
 use carillon_broker::{BrokerError, PartitionState, Rooms, RoomsState, SharedBroker};
-use carillon_model::{Offset, Partition, PartitionCount, Room, collections::LookupMap};
+use carillon_model::{Offset, Partition, PartitionCount, Room};
 use futures::{
     future::BoxFuture,
     stream::{FuturesUnordered, StreamExt},
 };
 use indexmap::{IndexMap, IndexSet};
-use parking_lot::{Mutex, RwLock};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
     HubSettings,
     metrics::HubMetrics,
     mutations::HubMutations,
+    route_table::{RouteTable, Wishes},
     shard::{Answer, Shards},
     standing::{Epoch, Standing},
     ticks::{Tick, Ticks},
@@ -41,53 +41,6 @@ pub(super) struct RoomState {
     pub(super) last: Option<Offset>,
     /// The partition in the same step.
     pub(super) partition: Arc<PartitionState>,
-}
-
-#[derive(Debug, Default)]
-struct Wishes {
-    /// Whether a shard holds a room: its latest word.
-    holds: IndexMap<(Room, usize), bool>,
-    /// Partitions whose rooms are all to be joined again.
-    reassert: IndexSet<Partition>,
-}
-
-/// Where shards leave what they hold, and the channel's reader looks up for whom a frame is.
-#[derive(Debug, Default)]
-pub(super) struct RouteTable {
-    wishes: Mutex<Wishes>,
-    changed: Notify,
-    /// The shards that hold each room, lingering ones included.
-    held: RwLock<LookupMap<Room, u64>>,
-}
-
-impl RouteTable {
-    /// A shard has its first member of a room. It will hear [`Answer::Routed`]. Never waits.
-    pub(super) fn hold(&self, room: &Room, shard: usize) {
-        self.wishes.lock().holds.insert((room.clone(), shard), true);
-        self.changed.notify_one();
-    }
-
-    /// A shard has no member of a room any more.
-    pub(super) fn release(&self, room: &Room, shard: usize) {
-        self.wishes.lock().holds.insert((room.clone(), shard), false);
-        self.changed.notify_one();
-    }
-
-    /// Joins all rooms of these partitions again.
-    pub(super) fn reassert(&self, partitions: impl IntoIterator<Item = Partition>) {
-        self.wishes.lock().reassert.extend(partitions);
-        self.changed.notify_one();
-    }
-
-    /// The shards that hold a room, as bits.
-    pub(super) fn shards_of(&self, room: &Room) -> u64 {
-        self.held.read().get(room).copied().unwrap_or(0)
-    }
-
-    /// How many rooms are held.
-    pub(super) fn rooms(&self) -> usize {
-        self.held.read().len()
-    }
 }
 
 /// One room's route.

@@ -45,6 +45,9 @@ pub struct HubSettings {
     pub look_at_lives: Duration,
     /// When rooms are caught up once more after a failover.
     pub second_look: Duration,
+    /// How long a place above everything the queue ever held is doubted before it goes down: longer than it takes to
+    /// give an old primary up.
+    pub doubt: Duration,
     /// How often others are told of this gateway's state.
     pub report: Duration,
     /// How long a read of the channel waits.
@@ -88,6 +91,7 @@ impl HubSettings {
             renew: Duration::from_secs(2),
             look_at_lives: Duration::from_secs(1),
             second_look: Duration::from_secs(30),
+            doubt: Duration::from_secs(2),
             report: Duration::from_secs(5),
             channel_block: Duration::from_secs(2),
             watchdog: Duration::from_secs(5),

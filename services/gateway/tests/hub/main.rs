@@ -318,6 +318,9 @@ async fn a_session_dropped_as_soon_as_it_is_there_is_gone() {
     let mut fixture = Fixture::new("").await;
     drop(fixture.try_connect("hasty").await.unwrap());
     // Two more, so that both shards have surely had their turn.
-    let _held = [fixture.connect("one", &[]).await, fixture.connect("two", &[]).await];
+    let _held = [
+        fixture.connect("one", &[]).await,
+        fixture.connect("two", &[]).await,
+    ];
     assert_eq!(fixture.gauge("carillon_gateway_sessions"), 2);
 }

@@ -233,7 +233,7 @@ impl Shard {
                     );
                 }
             }
-            Standing::Routing(_) | Standing::Reading(_) | Standing::Live => {}
+            Standing::Routing(_) | Standing::Reading(_) | Standing::Doubting | Standing::Live => {}
         }
     }
 

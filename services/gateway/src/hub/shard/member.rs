@@ -1,7 +1,7 @@
 //! Where a session stands in a room.
 
 use carillon_model::Offset;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::hub::{
     session::{Joined, Refusal},
@@ -23,6 +23,8 @@ pub(super) struct Membership {
 pub(super) struct Joining {
     /// The cursor, if one was brought.
     pub(super) since: Option<Offset>,
+    /// Since when reads have said that the cursor is above everything the queue ever held.
+    pub(super) doubted: Option<Instant>,
     /// Who waits for the answer.
     pub(super) replies: Vec<oneshot::Sender<Result<Joined, Refusal>>>,
 }
@@ -34,6 +36,8 @@ pub(super) enum Standing {
     Routing(Tick),
     /// A page of history that is issued after this.
     Reading(Tick),
+    /// A second read, some time after one that may have been of an old primary.
+    Doubting,
     /// Room in the outbox; then it reads on.
     Full,
     /// Room in the outbox; then it goes on with what comes, and is told of the gap.
@@ -49,6 +53,7 @@ impl Membership {
             standing: Standing::Routing(now),
             joining: Some(Joining {
                 since,
+                doubted: None,
                 replies: Vec::new(),
             }),
         }

@@ -10,9 +10,14 @@
 //! - [`sessions`]: connecting, joining, leaving
 //! - [`fan_out`]: frames to members, in slices
 //! - [`recovery`]: answers of Redis: routes, pages, catch-ups
+//! - [`reading`], [`judgement`], [`positions`], [`doubts`]: what an answer means, for a session and for a room
 
+mod doubts;
 mod fan_out;
+mod judgement;
 mod member;
+mod positions;
+mod reading;
 mod recovery;
 mod room;
 mod sessions;
@@ -28,7 +33,7 @@ use std::{
 use carillon_model::{PartitionCount, Room, collections::LookupMap, policy::Policy};
 use indexmap::IndexMap;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::MissedTickBehavior,
 };
 
@@ -41,7 +46,8 @@ use super::{
     metrics::HubMetrics,
     mutations::HubMutations,
     outbox::{CloseReason, Delivery, Outbox},
-    routes::{RoomState, RouteTable},
+    route_table::RouteTable,
+    routes::RoomState,
     session::{Identity, Joined, Refusal},
     standing::{Epoch, Standing},
     ticks::Ticks,
@@ -192,6 +198,8 @@ pub(super) struct Surroundings {
     pub(super) settings: HubSettings,
     pub(super) mutations: HubMutations,
     pub(super) metrics: HubMetrics,
+    /// Raised when what was read does not fit what is known.
+    pub(super) look_at_lives: Arc<Notify>,
 }
 
 /// A shard.
@@ -203,6 +211,9 @@ pub(super) struct Shard {
     fan_outs: VecDeque<FanOut>,
     /// Sessions that are owed a note on messages passed over.
     passed_over: indexmap::IndexSet<SessionKey>,
+    /// Rooms and sessions whose place has to be read a second time.
+    doubted_rooms: indexmap::IndexSet<Room>,
+    doubted_sessions: VecDeque<(tokio::time::Instant, SessionKey, Room)>,
 }
 
 /// Requests taken between two slices or feeds, so that neither side starves the other.
@@ -217,6 +228,8 @@ impl Shard {
             rooms: LookupMap::default(),
             fan_outs: VecDeque::new(),
             passed_over: indexmap::IndexSet::new(),
+            doubted_rooms: indexmap::IndexSet::new(),
+            doubted_sessions: VecDeque::new(),
         }
     }
 
@@ -229,7 +242,10 @@ impl Shard {
             tokio::select! {
                 biased;
                 raised = inbox.signals.take() => self.raised(raised),
-                _ = notes.tick() => self.tell_passed_over(),
+                _ = notes.tick() => {
+                    self.tell_passed_over();
+                    self.look_again();
+                }
                 Some(request) = inbox.requests.recv(), if in_a_row < REQUESTS_IN_A_ROW => {
                     in_a_row += 1;
                     self.request(request);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use carillon_model::{Offset, Partition};
 use indexmap::IndexSet;
+use tokio::time::Instant;
 
 use super::{SessionKey, tail::Tail};
 use crate::hub::{standing::Epoch, ticks::Tick};
@@ -20,6 +21,8 @@ pub(super) struct ShardRoom {
     /// When `last` moved.
     moved: Tick,
     pub(super) tail: Tail,
+    /// Since when reads have said that the last offset is above everything the queue ever held.
+    pub(super) doubted: Option<Instant>,
     /// The members as a fan-out walks them, made anew after a change.
     snapshot: Option<Arc<[SessionKey]>>,
 }
@@ -33,6 +36,7 @@ impl ShardRoom {
             last: None,
             moved: Tick::default(),
             tail,
+            doubted: None,
             snapshot: None,
         }
     }
