@@ -1,5 +1,10 @@
 // A client with the four cursor lines of the client guide, and the audit of what it was promised.
+import { after } from 'node:test';
 import { io } from 'socket.io-client';
+
+// A test that fails leaves its clients behind; they must not keep its process.
+const open = new Set();
+after(() => open.forEach((client) => client.close()));
 
 const parts = (offset) => offset.split('-').map(BigInt);
 export const compare = (a, b) => {
@@ -23,6 +28,7 @@ export class Listener {
     const since = {};
     const socket = io(url, { auth: (cb) => cb({ token, since }), reconnectionDelay: 50, reconnectionDelayMax: 200, forceNew: true, ...options });
     this.socket = socket;
+    open.add(this);
     this.since = since;
     socket.on('cursors', (notes) => {
       for (const room in notes) {
@@ -58,6 +64,7 @@ export class Listener {
   }
 
   close() {
+    open.delete(this);
     this.socket.close();
   }
 

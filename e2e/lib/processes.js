@@ -60,7 +60,7 @@ export class Service extends Child {
       CARILLON_LOG__FORMAT: 'text',
       ...settings,
     };
-    const service = new Service(`${kind}-${ports.admin}`, process.env.CARILLON_BIN, [kind], env);
+    const service = new Service(`${kind}-${ports.admin}`, process.env.E2E_BINARY, [kind], env);
     service.url = `http://127.0.0.1:${ports.gateway}`;
     service.ingest = `http://127.0.0.1:${ports.ingest}`;
     service.admin = `http://127.0.0.1:${ports.admin}`;

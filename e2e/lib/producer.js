@@ -39,7 +39,8 @@ export class Producer {
     const keyed = messages.map((message) => ({ ...message, idempotency_key: randomUUID() }));
     const answers = await until('the batch is kept', async () => {
       const tried = await post(this.url, keyed);
-      return tried.status === 202 && tried.body;
+      if (tried.status !== 202) throw new Error(`${tried.status} ${JSON.stringify(tried.body)}`);
+      return tried.body;
     });
     answers.forEach((answer) => this.keep(answer));
     return answers;

@@ -20,7 +20,7 @@ export async function until(what, condition, milliseconds = 30_000) {
       last = error;
     }
     if (Date.now() > deadline) {
-      throw new Error(`not so after ${milliseconds} ms: ${what}${last ? ` (${last.message})` : ''}`);
+      throw new Error(`not so after ${milliseconds} ms: ${what}${last ? ` (${last.message}${last.cause ? `: ${last.cause}` : ''})` : ''}`);
     }
     await new Promise((resolve) => { setImmediate(() => { setTimeout(resolve, 20); }); });
   }

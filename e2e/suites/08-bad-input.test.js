@@ -56,7 +56,7 @@ const refusals = [
 ];
 for (const [name, body, statuses, says] of refusals) {
   test(`${name} is refused in words`, async () => {
-    const answer = await post(ingest.ingest, body, authorization);
+    const answer = await until('it is answered', () => post(ingest.ingest, body, authorization));
     assert.ok(statuses.includes(answer.status), `${answer.status} ${JSON.stringify(answer.body)}`);
     assert.match(answer.type, /application\/problem\+json/);
     assert.match(JSON.stringify(answer.body), says);
@@ -100,15 +100,15 @@ test('a poison entry in the queue becomes a dead letter, and the next goes on', 
   const { body } = await post(ingest.ingest, message, authorization);
   await until('the next message came', () => listener.of('lobby').some(({ id }) => id === body.id), 60_000);
   const env = { ...process.env, CARILLON_REDIS__URL: redis.url, CARILLON_BROKER__PARTITIONS: '8' };
-  const list = () => spawnSync(process.env.CARILLON_BIN, ['dlq', 'list'], { env, encoding: 'utf8' });
+  const list = () => spawnSync(process.env.E2E_BINARY, ['dlq', 'list'], { env, encoding: 'utf8' });
   const letters = await until('the dead letters are listed', () => {
     const lines = list().stdout.trim().split('\n').filter(Boolean);
     return lines.length >= queues.length && lines.map((line) => JSON.parse(line));
   }, 60_000);
   assert.ok(letters.every(({ reason }) => reason.length > 0));
-  const dropped = spawnSync(process.env.CARILLON_BIN, ['dlq', 'drop', letters[0].id], { env, encoding: 'utf8' });
+  const dropped = spawnSync(process.env.E2E_BINARY, ['dlq', 'drop', letters[0].id], { env, encoding: 'utf8' });
   assert.equal(dropped.status, 0, dropped.stderr);
-  const replayed = spawnSync(process.env.CARILLON_BIN, ['dlq', 'replay', letters[1].id], { env, encoding: 'utf8' });
+  const replayed = spawnSync(process.env.E2E_BINARY, ['dlq', 'replay', letters[1].id], { env, encoding: 'utf8' });
   assert.equal(replayed.status, 1);
   assert.match(replayed.stderr, /can't be read/);
   listener.close();

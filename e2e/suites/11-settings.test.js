@@ -10,7 +10,7 @@ import { Service } from '../lib/processes.js';
 import { Redis } from '../lib/redis.js';
 import { until } from '../lib/until.js';
 
-const run = (args, env = {}) => spawnSync(process.env.CARILLON_BIN, args, { env: { ...process.env, ...env }, encoding: 'utf8', timeout: 20_000 });
+const run = (args, env = {}) => spawnSync(process.env.E2E_BINARY, args, { env: { ...process.env, ...env }, encoding: 'utf8', timeout: 20_000 });
 
 test('all mistakes at once, with their places, and exit 64', () => {
   const { status, stderr } = run(['gateway', '--gateway.drain.timeout', 'soon', '--nonsense', '1'], { CARILLON_REDIS__CONNECTIONS: 'many', CARILLON_GATEWAY__LISTN: 'x' });

@@ -135,13 +135,21 @@ impl Audit {
         seen.since.insert(room.clone(), offset);
     }
 
-    /// Whether a client got a message.
+    /// Whether a client got a message, or was told that it did not.
     pub fn has(&self, client: usize, id: MessageId) -> bool {
-        self.0
-            .lock()
-            .clients
-            .get(&client)
-            .is_some_and(|seen| seen.messages.contains_key(&id))
+        let book = self.0.lock();
+        let Some(seen) = book.clients.get(&client) else {
+            return false;
+        };
+        let told = || {
+            let (room, offset) = book.accepted.get(&id)?;
+            // Rooms without history are at most once, and say so.
+            let gap = |(of, above, upto): &(Room, Option<Offset>, Offset)| {
+                of == room && above.is_none_or(|above| *offset > above) && offset <= upto
+            };
+            Some(room.as_str() == "n" && seen.gaps.iter().any(gap))
+        };
+        seen.messages.contains_key(&id) || told().unwrap_or_default()
     }
 
     /// How many messages are accepted.

@@ -67,7 +67,11 @@ impl Queue for SimulatedBroker {
             .call(server, true, |state, now, happened| {
                 let outcome = ops::append::append(state, now, &append)?;
                 if let AppendOutcome::Appended(placed) = &outcome {
-                    let fresh = append.messages.iter().zip(placed).filter(|(_, placed)| !placed.repeated);
+                    let fresh = append
+                        .messages
+                        .iter()
+                        .zip(placed)
+                        .filter(|(_, placed)| !placed.repeated);
                     let entries = fresh.flat_map(|(message, _)| &message.entries);
                     let ids = entries.filter_map(|(_, entry)| message_id(entry)).collect();
                     network.note_append(server, happened, ids);

@@ -59,7 +59,11 @@ impl Ledger {
     fn take_back(&mut self, writes: u64) {
         self.writes -= writes;
         let kept = self.writes;
-        let gone = self.appended.iter().filter(|(_, write)| **write > kept).map(|(id, _)| *id);
+        let gone = self
+            .appended
+            .iter()
+            .filter(|(_, write)| **write > kept)
+            .map(|(id, _)| *id);
         self.lost.extend(gone);
         self.appended.retain(|_, write| *write <= kept);
     }
@@ -129,14 +133,18 @@ impl Network {
             Happened::OldPrimary => ledger.lost.extend(messages),
             Happened::Present => {
                 let writes = ledger.writes;
-                ledger.appended.extend(messages.into_iter().map(|id| (id, writes)));
+                ledger
+                    .appended
+                    .extend(messages.into_iter().map(|id| (id, writes)));
             }
         }
     }
 
     /// Messages that were in a queue that a failover took back, whatever became of them since.
     pub fn ever_lost(&self) -> Vec<MessageId> {
-        self.ledgers.iter().flat_map(|ledger| ledger.lock().lost.clone())
+        self.ledgers
+            .iter()
+            .flat_map(|ledger| ledger.lock().lost.clone())
             .collect()
     }
 

@@ -84,6 +84,7 @@ fn hub_settings(setting: &Setting, number: usize, random: &mut fastrand::Rng) ->
         renew: Duration::from_millis(300),
         look_at_lives: Duration::from_millis(150),
         second_look: Duration::from_millis(1500),
+        doubt: Duration::from_millis(1200),
         report: Duration::from_secs(5),
         channel_block: Duration::from_millis(500),
         watchdog: Duration::from_secs(20),

@@ -302,7 +302,9 @@ impl Schedule {
             self.note(|| format!("{incarnation} is declared dead"));
             let servers = &self.setting.network.servers;
             let server = servers.server_of_incarnation(&incarnation);
-            self.setting.network.intervene(server, |state| ops::membership::end_life(state, &incarnation));
+            self.setting
+                .network
+                .intervene(server, |state| ops::membership::end_life(state, &incarnation));
         }
     }
 
@@ -361,7 +363,7 @@ impl Schedule {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         // Longer than the second look after a failover, and than the slowest process needs for a join.
-        tokio::time::sleep(Duration::from_secs(6)).await;
+        tokio::time::sleep(Duration::from_secs(8)).await;
         true
     }
 

@@ -6,8 +6,8 @@
 //!
 //! *Keys.* Each partition remembers the keys of what was appended to it, which is enough to find a repeat. It is not
 //! enough to find a key that is used again for *another* room, whose partition knows nothing of it. So a key has a home,
-//! the partition that its message's id falls to, and where a request touches more than that, the keys are claimed there
-//! first, by an append of nothing. A claim that fails refuses the whole request before any message is written.
+//! the partition that its message's id falls to, and is claimed there first, by an append of nothing. A claim that fails
+//! refuses the whole request before any message is written.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -125,7 +125,7 @@ impl Writer {
             repeats: 0,
             appends: 0,
         };
-        let claims = self.claims(messages, &parts);
+        let claims = self.claims(messages);
         if !claims.is_empty() {
             for (places, result) in self.append_all(claims, deadline, &mut written.appends).await {
                 let trouble = match result {
@@ -194,8 +194,9 @@ impl Writer {
         parts
     }
 
-    /// The claims of a request's keys at their homes; none if its one append sees all of them.
-    fn claims(&self, messages: &[Outgoing], parts: &Parts) -> Parts {
+    /// The claims of a request's keys at their homes. A claim has a name of its own: under the message's, an append to
+    /// the home partition would find the claim and take itself for a repeat without offsets.
+    fn claims(&self, messages: &[Outgoing]) -> Parts {
         let mut claims = Parts::new();
         for (place, message) in messages
             .iter()
@@ -204,15 +205,15 @@ impl Writer {
         {
             let claim = NewMessage {
                 entries: Vec::new(),
-                idempotency: message.key.clone(),
+                idempotency: message.key.clone().map(|key| IdempotencyKey {
+                    producer: format!("claim:{}", key.producer),
+                    ..key
+                }),
             };
             claims
                 .entry(self.home(message.id))
                 .or_default()
                 .push(place, Vec::new(), claim);
-        }
-        if parts.len() == 1 && claims.keys().eq(parts.keys()) {
-            claims.clear();
         }
         claims
     }

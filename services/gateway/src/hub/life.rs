@@ -106,7 +106,16 @@ impl LifeTask {
         loop {
             let second_at = second_look.as_ref().map(|(at, _)| *at);
             tokio::select! {
+                // The rarer, the earlier: on a slow server a look takes longer than its interval, and nothing may
+                // starve behind it.
                 biased;
+                () = at(second_at) => {
+                    if let Some((_, partitions)) = second_look.take() {
+                        // What an old primary still took in its last moments.
+                        self.routes.reassert(partitions);
+                    }
+                }
+                _ = report.tick() => self.report().await,
                 _ = renew.tick() => self.renew().await,
                 _ = look.tick() => self.look(&mut second_look).await,
                 () = self.look_at_lives.notified() => {
@@ -115,13 +124,6 @@ impl LifeTask {
                     // Whoever woke us reads again at once; looking more often finds nothing new.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                () = at(second_at) => {
-                    if let Some((_, partitions)) = second_look.take() {
-                        // What an old primary still took in its last moments.
-                        self.routes.reassert(partitions);
-                    }
-                }
-                _ = report.tick() => self.report().await,
             }
         }
     }
