@@ -6,7 +6,7 @@
 //! - [`origin`] judges the web page a browser comes from;
 //! - [`websocket`] takes a connection out of HTTP, [`frames`] watches what goes by;
 //! - [`engine`] hears of connections and packets ([`packet`]), [`session`] takes the handshake ([`handshake`],
-//!   [`token`]) and becomes the client's writer;
+//!   [`token`]) and becomes the client's [`writer`];
 //! - [`flow`] hands packets to Engine.IO without filling its queue;
 //! - [`requests`] answers what the client asks for.
 //!
@@ -30,6 +30,7 @@ mod session;
 mod settings;
 mod token;
 mod websocket;
+mod writer;
 
 use std::{future::Future, sync::Arc};
 

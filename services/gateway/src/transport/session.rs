@@ -4,12 +4,9 @@
 //! takes the handshake, asks the hub for a session, and then writes what the hub puts into the session's outbox.
 //! What the client asks for is handled in [`requests`](super::requests).
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
@@ -24,8 +21,9 @@ use super::{
     packet::{ClientPacket, Packet},
     requests::Line,
     websocket::Wire,
+    writer::write,
 };
-use crate::hub::{CloseReason, Connect, OutboxReceiver, Outgoing, SessionHandle};
+use crate::hub::{CloseReason, Connect, OutboxReceiver, SessionHandle};
 
 /// A connection of Engine.IO with what we keep of it.
 pub(super) type EngineSocket = engineioxide::Socket<Slot>;
@@ -255,53 +253,6 @@ async fn ask_for_session(
         .await
         .map_err(|Closed| unavailable("the connection has ended".to_owned()))?;
     Ok((session, outbox))
-}
-
-/// Writes what comes out of the outbox, until the session shall be closed.
-async fn write(session: &Session, outbox: &OutboxReceiver) -> CloseReason {
-    let mut batch = VecDeque::new();
-    loop {
-        if let Err(reason) = outbox.receive(&mut batch).await {
-            return reason;
-        }
-        // All of it is queued before the connection's writer runs: what came together leaves together.
-        while let Some(outgoing) = batch.pop_front() {
-            let packet = match encode(&outgoing) {
-                Ok(packet) => packet,
-                Err(error) => {
-                    tracing::error!(%error, "cursors that are no JSON");
-                    return CloseReason::Internal;
-                }
-            };
-            let mut sending = std::pin::pin!(session.sender.send(packet));
-            // Where the client doesn't read, this waits; a close must be heard all the same.
-            let sent = loop {
-                tokio::select! {
-                    biased;
-                    sent = sending.as_mut() => break sent,
-                    more = outbox.receive(&mut batch) => {
-                        if let Err(reason) = more {
-                            return reason;
-                        }
-                    }
-                }
-            };
-            if sent == Err(Closed) {
-                return CloseReason::ClientGone;
-            }
-            outbox.written(&outgoing);
-        }
-    }
-}
-
-fn encode(outgoing: &Outgoing) -> Result<Packet, serde_json::Error> {
-    Ok(match outgoing {
-        Outgoing::Message(delivery) => {
-            let message = &delivery.message;
-            Packet::message(message.event.as_str(), &message.data, &delivery.meta)
-        }
-        Outgoing::Cursors(notes) => Packet::event("cursors", &serde_json::to_string(notes)?),
-    })
 }
 
 /// Closes the connection, not the Socket.IO session above it: stock clients come back from the former only.

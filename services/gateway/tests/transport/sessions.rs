@@ -250,6 +250,7 @@ async fn who_is_not_let_in_is_told_why() {
     let key = jsonwebtoken::EncodingKey::from_secret(b"secret");
     let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
     let mut client = Client::connect(gateway.address, &json!({ "token": token }).to_string()).await;
+    while client.event("cursors").await[1].get("user:42").is_none() {}
     gateway.post("user:42", "hello", Data::text("you")).await;
     let hello = client.event("hello").await;
     assert_eq!((&hello[1], &hello[2]["room"]), (&json!("you"), &json!("user:42")));

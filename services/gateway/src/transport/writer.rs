@@ -1,0 +1,53 @@
+//! Writing what the hub puts into a session's outbox.
+
+use std::collections::VecDeque;
+
+use super::{flow::Closed, packet::Packet, session::Session};
+use crate::hub::{CloseReason, OutboxReceiver, Outgoing};
+
+/// Writes what comes out of the outbox, until the session shall be closed.
+pub(super) async fn write(session: &Session, outbox: &OutboxReceiver) -> CloseReason {
+    let mut batch = VecDeque::new();
+    loop {
+        if let Err(reason) = outbox.receive(&mut batch).await {
+            return reason;
+        }
+        // All of it is queued before the connection's writer runs: what came together leaves together.
+        while let Some(outgoing) = batch.pop_front() {
+            let packet = match encode(&outgoing) {
+                Ok(packet) => packet,
+                Err(error) => {
+                    tracing::error!(%error, "cursors that are no JSON");
+                    return CloseReason::Internal;
+                }
+            };
+            let mut sending = std::pin::pin!(session.sender.send(packet));
+            // Where the client doesn't read, this waits; a close must be heard all the same.
+            let sent = loop {
+                tokio::select! {
+                    biased;
+                    sent = sending.as_mut() => break sent,
+                    more = outbox.receive(&mut batch) => {
+                        if let Err(reason) = more {
+                            return reason;
+                        }
+                    }
+                }
+            };
+            if sent == Err(Closed) {
+                return CloseReason::ClientGone;
+            }
+            outbox.written(&outgoing);
+        }
+    }
+}
+
+fn encode(outgoing: &Outgoing) -> Result<Packet, serde_json::Error> {
+    Ok(match outgoing {
+        Outgoing::Message(delivery) => {
+            let message = &delivery.message;
+            Packet::message(message.event.as_str(), &message.data, &delivery.meta)
+        }
+        Outgoing::Cursors(notes) => Packet::event("cursors", &serde_json::to_string(notes)?),
+    })
+}
