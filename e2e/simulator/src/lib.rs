@@ -18,11 +18,11 @@
 pub mod audit;
 pub mod broker;
 pub mod client;
+mod faults;
 pub mod mix;
 pub mod network;
 pub mod processes;
 pub mod producer;
-pub mod scenarios;
 pub mod schedule;
 
 pub use mix::{Fault, Mix, Mutation};

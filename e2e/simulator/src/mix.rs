@@ -111,7 +111,7 @@ pub const MIXES: &[Mix] = &[
     },
     Mix {
         name: "clock-behind",
-        faults: &[Cut, ClockBehind, StallDispatcher, KillDispatcher],
+        faults: &[Cut, ClockBehind, StallDispatcher],
     },
     Mix {
         name: "all",

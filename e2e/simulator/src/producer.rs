@@ -11,6 +11,7 @@ use prost::Message as _;
 use crate::{audit::Audit, broker::SimulatedBroker};
 
 /// Sends `count` messages to random rooms, with random pauses up to `pause`.
+#[allow(clippy::too_many_arguments)] // a producer's whole state
 pub async fn produce(
     broker: SimulatedBroker,
     partitions: PartitionCount,

@@ -20,7 +20,9 @@ pub(crate) fn redis(settings: &Settings) -> anyhow::Result<SharedBroker> {
     let redis = &settings.redis;
     let mode = match redis.mode.as_str() {
         "standalone" => Mode::Standalone,
-        "sentinel" => Mode::Sentinel { master: redis.sentinel_master.clone() },
+        "sentinel" => Mode::Sentinel {
+            master: redis.sentinel_master.clone(),
+        },
         "cluster" => Mode::Cluster,
         other => {
             let text = format!("redis.mode: `{other}` is not one of standalone, sentinel, cluster");
@@ -31,7 +33,10 @@ pub(crate) fn redis(settings: &Settings) -> anyhow::Result<SharedBroker> {
         url: redis.url.expose().to_owned(),
         mode,
         nodes: redis.nodes.clone(),
-        sentinel_password: redis.sentinel_password.as_ref().map(|secret| secret.expose().to_owned()),
+        sentinel_password: redis
+            .sentinel_password
+            .as_ref()
+            .map(|secret| secret.expose().to_owned()),
         tls_ca_file: redis.tls_ca_file.clone(),
         prefix: redis.prefix.clone(),
         partitions: partitions(settings)?,

@@ -1,6 +1,6 @@
 //! The command line: which subcommand does what.
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use carillon_chassis::run::{self, Service, SettingsFlags};
 use clap::{Parser, Subcommand};
@@ -39,6 +39,10 @@ enum Command {
     ///
     /// Example: carillon ingest --redis.url redis://redis:6379 --ingest.http.listen 0.0.0.0:8080
     Ingest(SettingsFlags),
+    /// Prints the reference of all settings, as Markdown
+    ///
+    /// Example: carillon settings
+    Settings,
     /// Lists, replays or drops messages that could not be handled
     ///
     /// Example: carillon dlq list --redis.url redis://redis:6379
@@ -55,14 +59,25 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => return run::bad_usage(&error),
     };
     match arguments.command {
-        Command::Dev(flags) => services::dev::presets(service("carillon", "carillon dev", flags)).run(services::dev::serve),
+        Command::Dev(flags) => {
+            services::dev::presets(service("carillon", "carillon dev", flags)).run(services::dev::serve)
+        }
         Command::Gateway(flags) => {
             service("carillon-gateway", "carillon gateway", flags).run(services::gateway::serve)
         }
         Command::Dispatcher(flags) => {
             service("carillon-dispatcher", "carillon dispatcher", flags).run(services::dispatcher::serve)
         }
-        Command::Ingest(flags) => service("carillon-ingest", "carillon ingest", flags).run(services::ingest::serve),
+        Command::Ingest(flags) => {
+            service("carillon-ingest", "carillon ingest", flags).run(services::ingest::serve)
+        }
+        Command::Settings => {
+            let reference = carillon_chassis::settings::reference::<Settings>();
+            match std::io::stdout().write_all(reference.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::from(run::exit::FAILED),
+            }
+        }
         Command::Dlq { command } => dead_letters::run(command),
     }
 }
@@ -71,5 +86,7 @@ fn service(name: &'static str, command: &'static str, flags: SettingsFlags) -> S
     Service::new(name, command)
         .arguments(flags.flags)
         // What the longest hand-over takes, and time to close what is left.
-        .drain_timeout(|settings: &Settings| settings.gateway.drain_timeout + std::time::Duration::from_secs(5))
+        .drain_timeout(|settings: &Settings| {
+            settings.gateway.drain_timeout + std::time::Duration::from_secs(5)
+        })
 }

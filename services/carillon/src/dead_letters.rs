@@ -50,7 +50,9 @@ pub(crate) fn run(command: DeadLetterCommand) -> ExitCode {
         DeadLetterCommand::List(flags) => flags,
         DeadLetterCommand::Replay { settings, .. } | DeadLetterCommand::Drop { settings, .. } => settings,
     };
-    let loader = Loader::new("carillon dlq").environment().arguments(flags.flags.clone());
+    let loader = Loader::new("carillon dlq")
+        .environment()
+        .arguments(flags.flags.clone());
     let settings = match loader.load::<Settings>() {
         Ok(Request::Run(loaded)) => loaded.settings,
         Ok(Request::Print(text)) => return say(&mut std::io::stdout(), &text, 0),
@@ -68,7 +70,11 @@ pub(crate) fn run(command: DeadLetterCommand) -> ExitCode {
 }
 
 fn say(to: &mut dyn std::io::Write, text: &str, code: u8) -> ExitCode {
-    let ending = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    let ending = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
     match write!(to, "{text}{ending}") {
         Ok(()) => ExitCode::from(code),
         Err(_) => ExitCode::from(exit::FAILED),
@@ -133,9 +139,15 @@ fn room_message(entry: &Bytes) -> Option<wire::RoomMessage> {
 
 async fn replay(broker: &SharedBroker, settings: &Settings, id: DeadLetterId) -> anyhow::Result<String> {
     let letter = broker.dead_letter(id).await?;
-    let letter = letter.with_context(|| format!("there is no dead letter {id}; `carillon dlq list` shows those there are"))?;
-    let message = room_message(&letter.entry)
-        .with_context(|| format!("{id} can't be read as a message ({}); drop it, or send it anew", letter.reason))?;
+    let letter = letter.with_context(|| {
+        format!("there is no dead letter {id}; `carillon dlq list` shows those there are")
+    })?;
+    let message = room_message(&letter.entry).with_context(|| {
+        format!(
+            "{id} can't be read as a message ({}); drop it, or send it anew",
+            letter.reason
+        )
+    })?;
     carillon_model::Message::decode(message.message.clone())
         .with_context(|| format!("{id} holds no readable message; drop it, or send it anew"))?;
     let room = Room::new(&message.room)?;
@@ -160,14 +172,21 @@ async fn replay(broker: &SharedBroker, settings: &Settings, id: DeadLetterId) ->
             let offset = placed.first().and_then(|placed| placed.offsets.first());
             Ok(json!({ "replayed": id.to_string(), "offset": offset }).to_string())
         }
-        AppendOutcome::QueueFull { length } => bail!("the queue is full ({length} messages wait); try again later"),
+        AppendOutcome::QueueFull { length } => {
+            bail!("the queue is full ({length} messages wait); try again later")
+        }
         AppendOutcome::KeyReused { .. } => bail!("{id} was replayed before as something else; drop it"),
     }
 }
 
 fn parse(id: &str) -> anyhow::Result<DeadLetterId> {
     let parsed = id.split_once('/').and_then(|(partition, offset)| {
-        Some(DeadLetterId { partition: Partition(partition.parse().ok()?), offset: offset.parse().ok()? })
+        Some(DeadLetterId {
+            partition: Partition(partition.parse().ok()?),
+            offset: offset.parse().ok()?,
+        })
     });
-    parsed.with_context(|| format!("`{id}` is no dead letter's id; `carillon dlq list` shows them, like 12/1732377600000-0"))
+    parsed.with_context(|| {
+        format!("`{id}` is no dead letter's id; `carillon dlq list` shows them, like 12/1732377600000-0")
+    })
 }

@@ -26,7 +26,9 @@ pub(crate) fn watch(
         return Ok(policy_file::watch(file.clone(), Policy::parse_yaml, metrics)?);
     }
     metrics.holds(&otherwise.revision);
-    let Some(broker) = broker else { return Ok(Live::fixed(otherwise)) };
+    let Some(broker) = broker else {
+        return Ok(Live::fixed(otherwise));
+    };
     let (writer, policy) = live(otherwise);
     tokio::spawn(async move {
         let mut seen = String::new();

@@ -4,9 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytesize::ByteSize;
 use carillon_chassis::{
-    settings::{
-        AdminSettings, LogSettings, PolicySettings, Preset, Secret, SecretUrl, TelemetrySettings,
-    },
+    settings::{AdminSettings, LogSettings, PolicySettings, Preset, Secret, SecretUrl, TelemetrySettings},
     settings_section, settings_tree,
 };
 
@@ -148,9 +146,14 @@ settings_section! {
 fn host_name() -> String {
     let from_environment = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
     let from_host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    from_environment.or_else(from_host).map_or_else(|| "carillon".to_owned(), |name| name.trim().to_owned())
+    from_environment
+        .or_else(from_host)
+        .map_or_else(|| "carillon".to_owned(), |name| name.trim().to_owned())
 }
 
 fn cores() -> String {
-    std::thread::available_parallelism().map_or(2, usize::from).min(64).to_string()
+    std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .min(64)
+        .to_string()
 }

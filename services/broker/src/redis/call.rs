@@ -32,7 +32,13 @@ pub(super) struct Call {
 impl Call {
     /// A command on the server of this key.
     pub(super) fn command(name: &str, key: &str) -> Self {
-        Self { slot: slot(key), command: cmd(name), script: None, with_text: None, writes: false }
+        Self {
+            slot: slot(key),
+            command: cmd(name),
+            script: None,
+            with_text: None,
+            writes: false,
+        }
     }
 
     /// A script with its keys, all in one slot.
@@ -88,8 +94,14 @@ impl Call {
                     return Err(error);
                 }
             };
-            let command = if send_text { self.with_text.as_ref().unwrap_or(&self.command) } else { &self.command };
-            let answer = self.attempt(&mut lane, command, ask.take().is_some(), options).await;
+            let command = if send_text {
+                self.with_text.as_ref().unwrap_or(&self.command)
+            } else {
+                &self.command
+            };
+            let answer = self
+                .attempt(&mut lane, command, ask.take().is_some(), options)
+                .await;
             let error = match answer {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => error,
@@ -143,7 +155,12 @@ impl Call {
             let milliseconds = u64::try_from(options.timeout.as_millis()).unwrap_or(u64::MAX) / 2;
             let mut wait = cmd("WAIT");
             wait.arg(options.wait_replicas).arg(milliseconds);
-            let held = lane.send(&wait).await.ok().and_then(|value| super::reply::unsigned(value).ok()).unwrap_or(0);
+            let held = lane
+                .send(&wait)
+                .await
+                .ok()
+                .and_then(|value| super::reply::unsigned(value).ok())
+                .unwrap_or(0);
             if held < u64::from(options.wait_replicas) {
                 return Err(BrokerError::Unknown(format!(
                     "{held} replicas hold it, {} were asked for (redis.wait_replicas)",

@@ -21,13 +21,21 @@ use crate::{
 impl Channels for RedisBroker {
     async fn append_channel(&self, gateway: &Incarnation, entry: Bytes, limit: u64) -> Result<ChannelAppend> {
         let keys = self.keys();
-        let names = [keys.alive(gateway), keys.channel(gateway), keys.channel_account(gateway)];
-        let call = Call::script(&scripts::APPEND_CHANNEL, &names).arg(&entry[..]).arg(limit);
+        let names = [
+            keys.alive(gateway),
+            keys.channel(gateway),
+            keys.channel_account(gateway),
+        ];
+        let call = Call::script(&scripts::APPEND_CHANNEL, &names)
+            .arg(&entry[..])
+            .arg(limit);
         match reply::text(self.call(call).await?)?.as_str() {
             "kept" => Ok(ChannelAppend::Kept),
             "overrun" => Ok(ChannelAppend::Overrun),
             "dead" => Ok(ChannelAppend::Dead),
-            other => Err(BrokerError::Corrupt(format!("an append to a channel answered `{other}`"))),
+            other => Err(BrokerError::Corrupt(format!(
+                "an append to a channel answered `{other}`"
+            ))),
         }
     }
 
@@ -63,8 +71,16 @@ impl ChannelReader for RedisChannelReader {
             let mut total = cmd("HGET");
             total.arg(&account).arg("total");
             commands.add_command(total);
-            let (values, _) = self.lane.send(&self.broker, &channel, &commands, Duration::ZERO).await?;
-            let total = values.into_iter().next().map(reply::unsigned).transpose()?.unwrap_or_default();
+            let (values, _) = self
+                .lane
+                .send(&self.broker, &channel, &commands, Duration::ZERO)
+                .await?;
+            let total = values
+                .into_iter()
+                .next()
+                .map(reply::unsigned)
+                .transpose()?
+                .unwrap_or_default();
             lost = total < self.position;
             if lost {
                 (self.position, self.trimmed) = (0, 0);
@@ -74,7 +90,11 @@ impl ChannelReader for RedisChannelReader {
         if self.position > self.trimmed {
             // With its text: a pipeline can't wait for the answer that the script is not known.
             let mut trim = cmd("EVAL");
-            trim.arg(&scripts::TRIM_CHANNEL.text).arg(2).arg(&channel).arg(&account).arg(self.position);
+            trim.arg(&scripts::TRIM_CHANNEL.text)
+                .arg(2)
+                .arg(&channel)
+                .arg(&account)
+                .arg(self.position);
             commands.add_command(trim);
         }
         let block = if lost { Duration::ZERO } else { block };
@@ -82,11 +102,21 @@ impl ChannelReader for RedisChannelReader {
         let (values, life) = self.lane.send(&self.broker, &channel, &commands, block).await?;
         self.trimmed = self.position;
         let mut items = Vec::new();
-        for entry in values.into_iter().next_back().map(reply::read).transpose()?.unwrap_or_default() {
+        for entry in values
+            .into_iter()
+            .next_back()
+            .map(reply::read)
+            .transpose()?
+            .unwrap_or_default()
+        {
             let (id, fields) = reply::entry(entry)?;
             self.position = id.milliseconds;
             let overrun = matches!(fields.first(), Some(redis::Value::BulkString(name)) if name == b"o");
-            items.push(if overrun { ChannelItem::Overrun } else { ChannelItem::Entry(reply::only_field(fields)) });
+            items.push(if overrun {
+                ChannelItem::Overrun
+            } else {
+                ChannelItem::Entry(reply::only_field(fields))
+            });
         }
         Ok(ChannelRead { items, life, lost })
     }

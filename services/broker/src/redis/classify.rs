@@ -38,7 +38,9 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
             | ServerErrorKind::ReadOnly,
         ) => Verdict::Wait,
         ErrorKind::Server(ServerErrorKind::NoPerm) => failed(
-            BrokerError::Misconfigured(format!("Redis does not allow it ({text}); see docs/redis.md for the ACL rules")),
+            BrokerError::Misconfigured(format!(
+                "Redis does not allow it ({text}); see docs/redis.md for the ACL rules"
+            )),
             false,
         ),
         ErrorKind::AuthenticationFailed => failed(wrong_password(&text), true),
@@ -52,7 +54,9 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
             _ if text.contains("OOM command not allowed") => failed(BrokerError::OutOfMemory(text), false),
             _ if text.contains("WRONGTYPE") => failed(BrokerError::Corrupt(text), false),
             _ if text.contains("cluster support disabled") => failed(
-                BrokerError::Misconfigured("redis.mode is cluster, but the server is none; set redis.mode to standalone".to_owned()),
+                BrokerError::Misconfigured(
+                    "redis.mode is cluster, but the server is none; set redis.mode to standalone".to_owned(),
+                ),
                 false,
             ),
             _ => failed(BrokerError::Corrupt(text), false),

@@ -7,8 +7,8 @@ use redis::Value;
 
 use super::{RedisBroker, call::Call, queue::fenced, reply, scripts};
 use crate::{
-    BrokerError, DeadLetter, DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, LeaseName, Life,
-    Result,
+    BrokerError, DeadLetter, DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, LeaseName,
+    Life, Result,
 };
 
 #[async_trait]
@@ -38,10 +38,21 @@ impl DeadLetters for RedisBroker {
         Ok(fenced(reply::number(self.call(call).await?)?))
     }
 
-    async fn bury(&self, partition: Partition, source: DeadLetterSource, entry: Bytes, reason: &str) -> Result<()> {
-        let names = [self.keys().letters(partition), self.keys().letter_sources(partition)];
-        let call =
-            Call::script(&scripts::BURY, &names).arg(source_text(&source)?).arg(reason).arg(&entry[..]);
+    async fn bury(
+        &self,
+        partition: Partition,
+        source: DeadLetterSource,
+        entry: Bytes,
+        reason: &str,
+    ) -> Result<()> {
+        let names = [
+            self.keys().letters(partition),
+            self.keys().letter_sources(partition),
+        ];
+        let call = Call::script(&scripts::BURY, &names)
+            .arg(source_text(&source)?)
+            .arg(reason)
+            .arg(&entry[..]);
         self.call(call).await.map(drop)
     }
 
@@ -53,8 +64,16 @@ impl DeadLetters for RedisBroker {
     ) -> Result<Vec<DeadLetter>> {
         let key = self.keys().letters(partition);
         let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
-        let call = Call::command("XRANGE", &key).arg(&key).arg(from).arg("+").arg("COUNT").arg(limit);
-        reply::array(self.call(call).await?)?.into_iter().map(|entry| letter(partition, entry)).collect()
+        let call = Call::command("XRANGE", &key)
+            .arg(&key)
+            .arg(from)
+            .arg("+")
+            .arg("COUNT")
+            .arg(limit);
+        reply::array(self.call(call).await?)?
+            .into_iter()
+            .map(|entry| letter(partition, entry))
+            .collect()
     }
 
     async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>> {
@@ -66,7 +85,10 @@ impl DeadLetters for RedisBroker {
     }
 
     async fn drop_dead_letter(&self, id: DeadLetterId) -> Result<bool> {
-        let names = [self.keys().letters(id.partition), self.keys().letter_sources(id.partition)];
+        let names = [
+            self.keys().letters(id.partition),
+            self.keys().letter_sources(id.partition),
+        ];
         let call = Call::script(&scripts::DROP_LETTER, &names).arg(id.offset.to_string());
         Ok(reply::number(self.call(call).await?)? == 1)
     }
@@ -79,11 +101,21 @@ fn source_text(source: &DeadLetterSource) -> Result<String> {
 fn letter(partition: Partition, entry: Value) -> Result<DeadLetter> {
     let (offset, fields) = reply::entry(entry)?;
     let mut values = fields.into_iter().skip(1).step_by(2);
-    let mut next = || values.next().ok_or_else(|| BrokerError::Corrupt(format!("the dead letter {offset} lacks a field")));
+    let mut next = || {
+        values
+            .next()
+            .ok_or_else(|| BrokerError::Corrupt(format!("the dead letter {offset} lacks a field")))
+    };
     let source = reply::bytes(next()?)?;
     let reason = reply::text(next()?)?;
     let entry = reply::bytes(next()?)?;
     let source = serde_json::from_slice(&source)
         .map_err(|error| BrokerError::Corrupt(format!("the dead letter {offset}: {error}")))?;
-    Ok(DeadLetter { id: DeadLetterId { partition, offset }, source, reason, entry, buried_at: offset.milliseconds })
+    Ok(DeadLetter {
+        id: DeadLetterId { partition, offset },
+        source,
+        reason,
+        entry,
+        buried_at: offset.milliseconds,
+    })
 }

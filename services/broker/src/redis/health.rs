@@ -66,12 +66,23 @@ impl RedisBroker {
     }
 
     async fn check_server(&self, node: &Node) -> Result<()> {
-        let wrong = |what: String| Err(BrokerError::Misconfigured(format!("Redis at {}: {what}", node.address)));
+        let wrong = |what: String| {
+            Err(BrokerError::Misconfigured(format!(
+                "Redis at {}: {what}",
+                node.address
+            )))
+        };
         let server = information(node, "server").await?;
         let version = field(&server, "redis_version");
-        let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+        let major: u32 = version
+            .split('.')
+            .next()
+            .and_then(|major| major.parse().ok())
+            .unwrap_or(0);
         if major < 7 {
-            return wrong(format!("version {version} is too old; Carillon needs 7.0 or newer"));
+            return wrong(format!(
+                "version {version} is too old; Carillon needs 7.0 or newer"
+            ));
         }
         let cluster = field(&server, "redis_mode") == "cluster";
         match (&self.options().mode, cluster) {
@@ -98,7 +109,8 @@ impl RedisBroker {
         // Where CONFIG is not allowed, snapshots are taken on trust.
         if field(&persistence, "aof_enabled") != "1" && snapshots.is_some_and(|save| save.is_empty()) {
             return wrong(
-                "it keeps nothing on disk; set appendonly to yes, or redis.allow_no_persistence for a trial".to_owned(),
+                "it keeps nothing on disk; set appendonly to yes, or redis.allow_no_persistence for a trial"
+                    .to_owned(),
             );
         }
         Ok(())
@@ -131,5 +143,7 @@ async fn configured(node: &Node, name: &str) -> Option<String> {
 
 fn field<'a>(information: &'a str, name: &str) -> &'a str {
     let mut lines = information.lines().filter_map(|line| line.split_once(':'));
-    lines.find(|(key, _)| *key == name).map_or("", |(_, value)| value.trim())
+    lines
+        .find(|(key, _)| *key == name)
+        .map_or("", |(_, value)| value.trim())
 }

@@ -27,8 +27,14 @@ impl Keys {
                 "redis.prefix: `{prefix}` may not contain braces; they are Redis' hash tags"
             )));
         }
-        let tags = partitions.partitions().map(|partition| tag(partition, partitions)).collect();
-        Ok(Self { prefix: prefix.to_owned(), tags })
+        let tags = partitions
+            .partitions()
+            .map(|partition| tag(partition, partitions))
+            .collect();
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            tags,
+        })
     }
 
     fn of(&self, kind: &str, partition: Partition) -> String {
@@ -58,7 +64,11 @@ impl Keys {
     }
 
     pub(super) fn idempotency(&self, partition: Partition, producer: &str, key: &str) -> String {
-        format!("{}:{}:{producer}:{key}", self.of("idem", partition), producer.len())
+        format!(
+            "{}:{}:{producer}:{key}",
+            self.of("idem", partition),
+            producer.len()
+        )
     }
 
     pub(super) fn history(&self, partition: Partition, room: &Room) -> String {
@@ -127,7 +137,10 @@ fn tag(partition: Partition, partitions: PartitionCount) -> String {
         return plain;
     }
     // One in 256 is near, so this ends soon; a tag that is not near would only be less even.
-    (1..100_000).map(|number| format!("{partition}.{number}")).find(near).unwrap_or(plain)
+    (1..100_000)
+        .map(|number| format!("{partition}.{number}"))
+        .find(near)
+        .unwrap_or(plain)
 }
 
 /// The part of a key that decides on its slot (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>).
@@ -163,7 +176,10 @@ mod tests {
                     keys.lease(&LeaseName::Partition(partition)),
                 ]
                 .map(|key| slot(&key));
-                assert!(slots.iter().all(|other| *other == slots[0]), "{partition}: {slots:?}");
+                assert!(
+                    slots.iter().all(|other| *other == slots[0]),
+                    "{partition}: {slots:?}"
+                );
                 let place = u32::from(partition.0) * SLOTS / u32::from(count.get());
                 assert!((place..place + NEAR).contains(&u32::from(slots[0])));
             }
@@ -174,7 +190,10 @@ mod tests {
     fn slots_are_those_of_redis() {
         assert_eq!(slot("foo"), 12_182);
         assert_eq!(slot("{user1000}.following"), slot("user1000"));
-        assert_eq!(slot("foo{}{bar}"), crc16::State::<crc16::XMODEM>::calculate(b"foo{}{bar}") % 16_384);
+        assert_eq!(
+            slot("foo{}{bar}"),
+            crc16::State::<crc16::XMODEM>::calculate(b"foo{}{bar}") % 16_384
+        );
     }
 
     #[test]

@@ -15,7 +15,9 @@ impl Lists for RedisBroker {
             keys.of_list("state", list),
             keys.of_list("pending", list),
         ];
-        let answer = self.call(Call::script(&scripts::TAKE_LIST, &names).arg(token.0).arg(limit)).await?;
+        let answer = self
+            .call(Call::script(&scripts::TAKE_LIST, &names).arg(token.0).arg(limit))
+            .await?;
         let pairs = match answer {
             redis::Value::BulkString(text) if text == b"lost" => return Ok(TakeOutcome::Lost),
             redis::Value::BulkString(_) => return Ok(TakeOutcome::NotAList),
@@ -24,7 +26,10 @@ impl Lists for RedisBroker {
         let mut items = Vec::with_capacity(pairs.len() / 2);
         let mut pairs = pairs.into_iter();
         while let (Some(number), Some(item)) = (pairs.next(), pairs.next()) {
-            items.push(ListItem { number: reply::unsigned(number)?, item: reply::bytes(item)? });
+            items.push(ListItem {
+                number: reply::unsigned(number)?,
+                item: reply::bytes(item)?,
+            });
         }
         items.sort_by_key(|item| item.number);
         Ok(TakeOutcome::Items(items))
@@ -35,6 +40,8 @@ impl Lists for RedisBroker {
             return Ok(());
         }
         let key = self.keys().of_list("pending", list);
-        self.call(Call::command("HDEL", &key).arg(&key).arg(numbers).writing()).await.map(drop)
+        self.call(Call::command("HDEL", &key).arg(&key).arg(numbers).writing())
+            .await
+            .map(drop)
     }
 }

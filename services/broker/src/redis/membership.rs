@@ -13,14 +13,22 @@ impl Membership for RedisBroker {
     async fn register(&self, member: &Member, alive_for: Duration) -> Result<()> {
         let alive = self.keys().alive(&member.incarnation);
         // The life before the index, or whoever reads the index in between takes the process for dead.
-        let set = Call::command("SET", &alive).arg(&alive).arg(1).arg("PX").arg(milliseconds(alive_for)).writing();
+        let set = Call::command("SET", &alive)
+            .arg(&alive)
+            .arg(1)
+            .arg("PX")
+            .arg(milliseconds(alive_for))
+            .writing();
         self.call(set).await?;
         self.list_member(member).await
     }
 
     async fn renew(&self, incarnation: &Incarnation, alive_for: Duration) -> Result<bool> {
         let alive = self.keys().alive(incarnation);
-        let renew = Call::command("PEXPIRE", &alive).arg(&alive).arg(milliseconds(alive_for)).writing();
+        let renew = Call::command("PEXPIRE", &alive)
+            .arg(&alive)
+            .arg(milliseconds(alive_for))
+            .writing();
         Ok(reply::number(self.call(renew).await?)? == 1)
     }
 
@@ -33,7 +41,8 @@ impl Membership for RedisBroker {
 
     async fn deregister(&self, incarnation: &Incarnation) -> Result<()> {
         let alive = self.keys().alive(incarnation);
-        self.call(Call::command("DEL", &alive).arg(&alive).writing()).await?;
+        self.call(Call::command("DEL", &alive).arg(&alive).writing())
+            .await?;
         self.forget(incarnation).await
     }
 
@@ -69,15 +78,35 @@ impl RedisBroker {
     async fn list_member(&self, member: &Member) -> Result<()> {
         let key = self.keys().members();
         let text = serde_json::to_vec(member).map_err(|error| BrokerError::Corrupt(error.to_string()))?;
-        let set = Call::command("HSET", &key).arg(&key).arg(member.incarnation.as_str()).arg(text).writing();
+        let set = Call::command("HSET", &key)
+            .arg(&key)
+            .arg(member.incarnation.as_str())
+            .arg(text)
+            .writing();
         self.call(set).await.map(drop)
     }
 
     /// Removes what is left of a dead process: its channel and its place in the index.
     async fn forget(&self, incarnation: &Incarnation) -> Result<()> {
-        let (channel, account) = (self.keys().channel(incarnation), self.keys().channel_account(incarnation));
-        self.call(Call::command("DEL", &channel).arg(&channel).arg(&account).writing()).await?;
+        let (channel, account) = (
+            self.keys().channel(incarnation),
+            self.keys().channel_account(incarnation),
+        );
+        self.call(
+            Call::command("DEL", &channel)
+                .arg(&channel)
+                .arg(&account)
+                .writing(),
+        )
+        .await?;
         let key = self.keys().members();
-        self.call(Call::command("HDEL", &key).arg(&key).arg(incarnation.as_str()).writing()).await.map(drop)
+        self.call(
+            Call::command("HDEL", &key)
+                .arg(&key)
+                .arg(incarnation.as_str())
+                .writing(),
+        )
+        .await
+        .map(drop)
     }
 }

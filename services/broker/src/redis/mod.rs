@@ -64,7 +64,14 @@ impl RedisBroker {
         let keys = Keys::new(&options.prefix, options.partitions)?;
         let topology = Topology::new(&options)?;
         let fits = AtomicBool::new(false);
-        Ok(Self { shared: Arc::new(Shared { options, keys, topology, fits }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                options,
+                keys,
+                topology,
+                fits,
+            }),
+        })
     }
 
     /// The key of a partition's queue, for people and tools that look into Redis.
@@ -103,10 +110,17 @@ impl RedisBroker {
     /// What is fixed for ever: the first service writes it down, all others must agree.
     async fn check_installation(&self) -> Result<()> {
         let key = self.keys().meta();
-        let wanted =
-            [("partitions", self.options().partitions.get().to_string()), ("hash", "xxh3-64".to_owned()), ("format", "carillon.wire.v1".to_owned())];
+        let wanted = [
+            ("partitions", self.options().partitions.get().to_string()),
+            ("hash", "xxh3-64".to_owned()),
+            ("format", "carillon.wire.v1".to_owned()),
+        ];
         for (field, value) in wanted {
-            let set = Call::command("HSETNX", &key).arg(&key).arg(field).arg(&value).writing();
+            let set = Call::command("HSETNX", &key)
+                .arg(&key)
+                .arg(field)
+                .arg(&value)
+                .writing();
             set.run(self.topology(), self.options()).await?;
             let get = Call::command("HGET", &key).arg(&key).arg(field);
             let kept = reply::text(get.run(self.topology(), self.options()).await?)?;

@@ -9,7 +9,9 @@ use std::{
 };
 
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
-use deadpool_redis::redis::{AsyncConnectionConfig, Client, Cmd, RedisError, Value, aio::MultiplexedConnection, cmd};
+use deadpool_redis::redis::{
+    AsyncConnectionConfig, Client, Cmd, RedisError, Value, aio::MultiplexedConnection, cmd,
+};
 
 use super::reply;
 use crate::{BrokerError, Life};
@@ -26,7 +28,10 @@ pub(super) struct Lane {
 impl Lane {
     /// Sends one command and waits for its answer.
     pub(super) async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
-        self.connection.send_packed_command(command).await.and_then(Value::extract_error)
+        self.connection
+            .send_packed_command(command)
+            .await
+            .and_then(Value::extract_error)
     }
 
     /// Sends several commands at once and waits for all answers.
@@ -70,7 +75,9 @@ impl managed::Manager for Connector {
         if lane.generation == self.generation.load(Ordering::Acquire) {
             Ok(())
         } else {
-            Err(RecycleError::message("the server has another life, or is primary no more"))
+            Err(RecycleError::message(
+                "the server has another life, or is primary no more",
+            ))
         }
     }
 }
@@ -82,34 +89,57 @@ async fn connect(
     generation: &AtomicU64,
 ) -> Result<Lane, RedisError> {
     let generation = generation.load(Ordering::Acquire);
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(response);
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(timeout))
+        .set_response_timeout(response);
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
     let mut information = cmd("INFO");
     information.arg("server").arg("replication");
     let asked = tokio::time::timeout(timeout, connection.send_packed_command(&information)).await;
-    let answer = asked.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
+    let answer =
+        asked.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
     let information = reply::text(answer.extract_error()?).unwrap_or_default();
     let life = primary_life(&information).map_err(std::io::Error::other)?;
-    Ok(Lane { connection, life, generation })
+    Ok(Lane {
+        connection,
+        life,
+        generation,
+    })
 }
 
 /// The life of a primary from its `INFO`; a replica is no place to read or write.
 fn primary_life(information: &str) -> Result<Life, String> {
     let field = |name: &str| {
         let lines = information.lines().filter_map(|line| line.split_once(':'));
-        lines.filter(|(key, _)| *key == name).map(|(_, value)| value.trim()).next().unwrap_or_default()
+        lines
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value.trim())
+            .next()
+            .unwrap_or_default()
     };
     if field("role") != "master" {
         return Err("the server is not a primary (yet, or any more)".to_owned());
     }
-    Ok(Life(format!("{}:{}", field("run_id"), field("master_replid")).into()))
+    Ok(Life(
+        format!("{}:{}", field("run_id"), field("master_replid")).into(),
+    ))
 }
 
 impl Node {
-    pub(super) fn new(address: &str, client: Client, connections: usize, timeout: Duration) -> crate::Result<Self> {
+    pub(super) fn new(
+        address: &str,
+        client: Client,
+        connections: usize,
+        timeout: Duration,
+    ) -> crate::Result<Self> {
         let generation = Arc::new(AtomicU64::new(0));
-        let connector = Connector { client, timeout, generation: Arc::clone(&generation) };
+        let connector = Connector {
+            client,
+            timeout,
+            generation: Arc::clone(&generation),
+        };
         let pool = Pool::builder(connector)
             .max_size(connections)
             .runtime(deadpool::Runtime::Tokio1)
@@ -117,7 +147,11 @@ impl Node {
             .create_timeout(Some(timeout))
             .build()
             .map_err(|error| BrokerError::Misconfigured(error.to_string()))?;
-        Ok(Self { address: address.into(), pool, generation })
+        Ok(Self {
+            address: address.into(),
+            pool,
+            generation,
+        })
     }
 
     /// A connection of the pool. An error means that nothing was sent.
@@ -127,7 +161,10 @@ impl Node {
                 super::classify::Verdict::Failed { error, .. } => error,
                 other => BrokerError::Unavailable(format!("{}: {other:?}", self.address)),
             },
-            other => BrokerError::Unavailable(format!("no connection to {} within the time: {other}", self.address)),
+            other => BrokerError::Unavailable(format!(
+                "no connection to {} within the time: {other}",
+                self.address
+            )),
         })
     }
 

@@ -9,12 +9,18 @@ use crate::{PolicySnapshot, PolicyStore, Result};
 impl PolicyStore for RedisBroker {
     async fn load_policy(&self) -> Result<Option<PolicySnapshot>> {
         let key = self.keys().policy();
-        let call = Call::command("HMGET", &key).arg(&key).arg("revision").arg("document");
+        let call = Call::command("HMGET", &key)
+            .arg(&key)
+            .arg("revision")
+            .arg("document");
         let [revision, document] = reply::tuple(self.call(call).await?)?;
         let (Some(revision), Some(document)) = (reply::present(revision), reply::present(document)) else {
             return Ok(None);
         };
-        Ok(Some(PolicySnapshot { revision: reply::text(revision)?, document: reply::bytes(document)? }))
+        Ok(Some(PolicySnapshot {
+            revision: reply::text(revision)?,
+            document: reply::bytes(document)?,
+        }))
     }
 
     async fn store_policy(&self, snapshot: &PolicySnapshot) -> Result<()> {

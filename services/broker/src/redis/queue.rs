@@ -16,8 +16,8 @@ use super::{
     reply, scripts,
 };
 use crate::{
-    Append, AppendOutcome, Appended, BrokerError, Fenced, FencingToken, HeadRead, LeaseName, Life, Queue, QueueItem,
-    QueueRead, QueueReader, Record, RecordOutcome, Result,
+    Append, AppendOutcome, Appended, BrokerError, Fenced, FencingToken, HeadRead, LeaseName, Life, Queue,
+    QueueItem, QueueRead, QueueReader, Record, RecordOutcome, Result,
 };
 
 #[async_trait]
@@ -41,7 +41,11 @@ impl Queue for RedisBroker {
             .arg(milliseconds(append.keep_keys))
             .arg(append.messages.len());
         for (message, place) in append.messages.iter().zip(places) {
-            let fingerprint = message.idempotency.as_ref().map(|key| hexadecimal(&key.fingerprint)).unwrap_or_default();
+            let fingerprint = message
+                .idempotency
+                .as_ref()
+                .map(|key| hexadecimal(&key.fingerprint))
+                .unwrap_or_default();
             call = call.arg(place).arg(fingerprint).arg(message.entries.len());
             for (_, entry) in &message.entries {
                 call = call.arg(&entry[..]);
@@ -51,7 +55,11 @@ impl Queue for RedisBroker {
     }
 
     async fn open_queue(&self, partition: Partition) -> Result<Box<dyn QueueReader>> {
-        Ok(Box::new(RedisQueueReader { broker: self.clone(), partition, lane: OwnLane::default() }))
+        Ok(Box::new(RedisQueueReader {
+            broker: self.clone(),
+            partition,
+            lane: OwnLane::default(),
+        }))
     }
 
     async fn record(&self, record: Record) -> Result<Fenced<RecordOutcome>> {
@@ -66,8 +74,11 @@ impl Queue for RedisBroker {
         upto: Offset,
     ) -> Result<Fenced<()>> {
         let keys = self.keys();
-        let names =
-            [keys.lease(&LeaseName::Partition(partition)), keys.queue(partition), keys.tries(partition)];
+        let names = [
+            keys.lease(&LeaseName::Partition(partition)),
+            keys.queue(partition),
+            keys.tries(partition),
+        ];
         let call = Call::script(&scripts::TRIM, &names)
             .arg(token.0)
             .arg(&*life.0)
@@ -75,10 +86,20 @@ impl Queue for RedisBroker {
         Ok(fenced(reply::number(self.call(call).await?)?))
     }
 
-    async fn count_try(&self, partition: Partition, token: FencingToken, head: Offset) -> Result<Fenced<u32>> {
+    async fn count_try(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        head: Offset,
+    ) -> Result<Fenced<u32>> {
         let keys = self.keys();
-        let names = [keys.lease(&LeaseName::Partition(partition)), keys.tries(partition)];
-        let call = Call::script(&scripts::COUNT_TRY, &names).arg(token.0).arg(head.to_string());
+        let names = [
+            keys.lease(&LeaseName::Partition(partition)),
+            keys.tries(partition),
+        ];
+        let call = Call::script(&scripts::COUNT_TRY, &names)
+            .arg(token.0)
+            .arg(head.to_string());
         let tries = reply::number(self.call(call).await?)?;
         Ok(u32::try_from(tries).map_or(Fenced::Lost, Fenced::Done))
     }
@@ -99,13 +120,18 @@ fn appended(answer: Value) -> Result<AppendOutcome> {
         }
         "reused" => {
             let message = parts.next().map(reply::unsigned).transpose()?.unwrap_or_default();
-            Ok(AppendOutcome::KeyReused { message: usize::try_from(message).unwrap_or(usize::MAX) })
+            Ok(AppendOutcome::KeyReused {
+                message: usize::try_from(message).unwrap_or(usize::MAX),
+            })
         }
         "appended" => {
             let placed = parts.map(|message| {
                 let mut ids = reply::array(message)?.into_iter();
                 let repeated = ids.next().map(reply::number).transpose()? == Some(1);
-                Ok(Appended { offsets: ids.map(reply::offset).collect::<Result<_>>()?, repeated })
+                Ok(Appended {
+                    offsets: ids.map(reply::offset).collect::<Result<_>>()?,
+                    repeated,
+                })
             });
             Ok(AppendOutcome::Appended(placed.collect::<Result<_>>()?))
         }
@@ -118,11 +144,13 @@ pub(super) fn milliseconds(duration: Duration) -> u64 {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        text.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
-        text.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            text.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
+            text.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));
+            text
+        })
 }
 
 /// A connection of a reader's own, made anew whenever it or its server is not what it was.
@@ -173,7 +201,9 @@ impl OwnLane {
             }
             Err(_) => {
                 self.0 = None;
-                Err(BrokerError::Unavailable("a read took longer than its time".to_owned()))
+                Err(BrokerError::Unavailable(
+                    "a read took longer than its time".to_owned(),
+                ))
             }
         }
     }
@@ -210,8 +240,16 @@ impl QueueReader for RedisQueueReader {
         let mut commands = redis::pipe();
         commands.add_command(xread(&key, after, limit, block));
         let (values, life) = self.lane.send(&self.broker, &key, &commands, block).await?;
-        let entries = values.into_iter().next_back().map(reply::read).transpose()?.unwrap_or_default();
-        Ok(QueueRead { items: items(entries)?, life })
+        let entries = values
+            .into_iter()
+            .next_back()
+            .map(reply::read)
+            .transpose()?
+            .unwrap_or_default();
+        Ok(QueueRead {
+            items: items(entries)?,
+            life,
+        })
     }
 }
 
@@ -228,7 +266,10 @@ pub(super) fn xread(key: &str, after: Offset, limit: usize, block: Duration) -> 
 fn items(entries: Vec<Value>) -> Result<Vec<QueueItem>> {
     let item = |value| {
         let (offset, fields) = reply::entry(value)?;
-        Ok(QueueItem { offset, entry: reply::only_field(fields) })
+        Ok(QueueItem {
+            offset,
+            entry: reply::only_field(fields),
+        })
     };
     entries.into_iter().map(item).collect()
 }

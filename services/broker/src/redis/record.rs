@@ -27,7 +27,11 @@ impl RedisBroker {
         // What this batch itself holds of a room is the owner's own contiguous reading.
         for entry in &record.entries {
             // The script appends prev behind this, as the entry's last field.
-            let encoded = HistoryEntry { message: entry.message.clone(), prev: String::new() }.encode_to_vec();
+            let encoded = HistoryEntry {
+                message: entry.message.clone(),
+                prev: String::new(),
+            }
+            .encode_to_vec();
             call = call
                 .arg(rooms.get_index_of(&entry.room).unwrap_or_default())
                 .arg(entry.offset.to_string())
@@ -36,25 +40,44 @@ impl RedisBroker {
                 .arg(entry.history.size)
                 .arg(milliseconds(entry.history.age))
                 .arg(entry.history.bytes)
-                .arg(if entry.room.has_offsets() { "room" } else { "session" });
+                .arg(if entry.room.has_offsets() {
+                    "room"
+                } else {
+                    "session"
+                });
         }
-        let Some(answer) = reply::present(self.call(call).await?) else { return Ok(Fenced::Lost) };
+        let Some(answer) = reply::present(self.call(call).await?) else {
+            return Ok(Fenced::Lost);
+        };
         let [recorded, routes] = reply::tuple(answer)?;
         let entries = reply::array(recorded)?.into_iter().map(|entry| {
             let [prev, repeated] = reply::tuple(entry)?;
             let prev = reply::text(prev)?;
-            let prev = if prev.is_empty() { None } else { Some(reply::offset(redis::Value::SimpleString(prev))?) };
-            Ok(Recorded { prev, repeated: reply::number(repeated)? == 1 })
+            let prev = if prev.is_empty() {
+                None
+            } else {
+                Some(reply::offset(redis::Value::SimpleString(prev))?)
+            };
+            Ok(Recorded {
+                prev,
+                repeated: reply::number(repeated)? == 1,
+            })
         });
         let entries = entries.collect::<Result<Vec<_>>>()?;
-        let routes = rooms.into_iter().zip(reply::array(routes)?).map(|(room, members)| {
-            let mut held: Vec<Incarnation> = Vec::new();
-            for member in reply::array(members)? {
-                held.extend(Incarnation::parse(&reply::text(member)?));
-            }
-            held.sort();
-            Ok((room, held.into()))
-        });
-        Ok(Fenced::Done(RecordOutcome { entries, routes: routes.collect::<Result<_>>()? }))
+        let routes = rooms
+            .into_iter()
+            .zip(reply::array(routes)?)
+            .map(|(room, members)| {
+                let mut held: Vec<Incarnation> = Vec::new();
+                for member in reply::array(members)? {
+                    held.extend(Incarnation::parse(&reply::text(member)?));
+                }
+                held.sort();
+                Ok((room, held.into()))
+            });
+        Ok(Fenced::Done(RecordOutcome {
+            entries,
+            routes: routes.collect::<Result<_>>()?,
+        }))
     }
 }

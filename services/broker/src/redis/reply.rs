@@ -29,7 +29,9 @@ pub(super) fn array(value: Value) -> Result<Vec<Value>> {
 pub(super) fn tuple<const N: usize>(value: Value) -> Result<[Value; N]> {
     let values = array(value)?;
     let count = values.len();
-    values.try_into().map_err(|_| BrokerError::Corrupt(format!("expected {N} values from Redis, got {count}")))
+    values
+        .try_into()
+        .map_err(|_| BrokerError::Corrupt(format!("expected {N} values from Redis, got {count}")))
 }
 
 pub(super) fn bytes(value: Value) -> Result<Bytes> {
@@ -72,7 +74,9 @@ pub(super) fn present(value: Value) -> Option<Value> {
 }
 
 pub(super) fn offset(value: Value) -> Result<Offset> {
-    text(value)?.parse().map_err(|error: carillon_model::offset::InvalidOffset| BrokerError::Corrupt(error.to_string()))
+    text(value)?
+        .parse()
+        .map_err(|error: carillon_model::offset::InvalidOffset| BrokerError::Corrupt(error.to_string()))
 }
 
 pub(super) fn optional_offset(value: Value) -> Result<Option<Offset>> {
@@ -83,18 +87,29 @@ pub(super) fn optional_offset(value: Value) -> Result<Option<Offset>> {
 pub(super) fn entry(value: Value) -> Result<(Offset, Vec<Value>)> {
     let [id, fields] = tuple(value)?;
     // An entry deleted while it is read has none.
-    Ok((offset(id)?, present(fields).map(array).transpose()?.unwrap_or_default()))
+    Ok((
+        offset(id)?,
+        present(fields).map(array).transpose()?.unwrap_or_default(),
+    ))
 }
 
 /// The value of an entry's only field, whatever its name.
 pub(super) fn only_field(fields: Vec<Value>) -> Bytes {
-    fields.into_iter().nth(1).and_then(|value| bytes(value).ok()).unwrap_or_default()
+    fields
+        .into_iter()
+        .nth(1)
+        .and_then(|value| bytes(value).ok())
+        .unwrap_or_default()
 }
 
 /// The answer of `XREAD` on one stream: its entries; none if the time ran out.
 pub(super) fn read(value: Value) -> Result<Vec<Value>> {
-    let Some(streams) = present(value) else { return Ok(Vec::new()) };
-    let Some(stream) = array(streams)?.into_iter().next() else { return Ok(Vec::new()) };
+    let Some(streams) = present(value) else {
+        return Ok(Vec::new());
+    };
+    let Some(stream) = array(streams)?.into_iter().next() else {
+        return Ok(Vec::new());
+    };
     let [_, entries] = tuple(stream)?;
     array(entries)
 }
@@ -103,7 +118,9 @@ pub(super) fn read(value: Value) -> Result<Vec<Value>> {
 pub(super) fn partition(value: Value) -> Result<PartitionState> {
     let [head, last, birth, now, life] = tuple(value)?;
     let (queue_last, birth) = (offset(last)?, offset(birth)?);
-    let handled = optional_offset(head)?.map_or(queue_last, Offset::just_below).max(birth);
+    let handled = optional_offset(head)?
+        .map_or(queue_last, Offset::just_below)
+        .max(birth);
     Ok(PartitionState {
         handled,
         queue_last: queue_last.max(birth),

@@ -12,7 +12,12 @@ use crate::{
 
 #[async_trait]
 impl Rooms for RedisBroker {
-    async fn add_routes(&self, partition: Partition, rooms: &[Room], route: &Incarnation) -> Result<RoomsState> {
+    async fn add_routes(
+        &self,
+        partition: Partition,
+        rooms: &[Room],
+        route: &Incarnation,
+    ) -> Result<RoomsState> {
         let keys = self.keys();
         let mut names = vec![keys.queue(partition), keys.run(partition)];
         for room in rooms {
@@ -21,14 +26,26 @@ impl Rooms for RedisBroker {
         }
         let call = Call::script(&scripts::ADD_ROUTES, &names).arg(route.as_str());
         let [last, stand] = reply::tuple(self.call(call).await?)?;
-        let last = reply::array(last)?.into_iter().map(reply::optional_offset).collect::<Result<_>>()?;
-        Ok(RoomsState { last, partition: reply::partition(stand)? })
+        let last = reply::array(last)?
+            .into_iter()
+            .map(reply::optional_offset)
+            .collect::<Result<_>>()?;
+        Ok(RoomsState {
+            last,
+            partition: reply::partition(stand)?,
+        })
     }
 
     async fn remove_routes(&self, partition: Partition, rooms: &[Room], route: &Incarnation) -> Result<()> {
         for room in rooms {
             let key = self.keys().routes(partition, room);
-            self.call(Call::command("SREM", &key).arg(&key).arg(route.as_str()).writing()).await?;
+            self.call(
+                Call::command("SREM", &key)
+                    .arg(&key)
+                    .arg(route.as_str())
+                    .writing(),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -49,24 +66,48 @@ impl Rooms for RedisBroker {
         let [last, entries, more, stand] = reply::tuple(self.call(call).await?)?;
         Ok(HistoryPage {
             last: reply::optional_offset(last)?,
-            items: reply::array(entries)?.into_iter().map(item).collect::<Result<_>>()?,
+            items: reply::array(entries)?
+                .into_iter()
+                .map(item)
+                .collect::<Result<_>>()?,
             more: reply::number(more)? == 1,
             partition: reply::partition(stand)?,
         })
     }
 
-    async fn read_newest(&self, room: &Room, below: Option<Offset>, limit: usize) -> Result<Vec<HistoryItem>> {
+    async fn read_newest(
+        &self,
+        room: &Room,
+        below: Option<Offset>,
+        limit: usize,
+    ) -> Result<Vec<HistoryItem>> {
         let key = self.keys().history(self.partitions().partition_of(room), room);
         let from = below.map_or_else(|| "+".to_owned(), |below| format!("({below}"));
-        let call = Call::command("XREVRANGE", &key).arg(&key).arg(from).arg("-").arg("COUNT").arg(limit);
-        reply::array(self.call(call).await?)?.into_iter().map(item).collect()
+        let call = Call::command("XREVRANGE", &key)
+            .arg(&key)
+            .arg(from)
+            .arg("-")
+            .arg("COUNT")
+            .arg(limit);
+        reply::array(self.call(call).await?)?
+            .into_iter()
+            .map(item)
+            .collect()
     }
 }
 
 fn item(value: Value) -> Result<HistoryItem> {
     let (offset, fields) = reply::entry(value)?;
     let corrupt = |what: String| BrokerError::Corrupt(format!("the history entry at {offset}: {what}"));
-    let entry = HistoryEntry::decode(reply::only_field(fields)).map_err(|error| corrupt(error.to_string()))?;
-    let prev = entry.prev.parse().map_err(|error: carillon_model::offset::InvalidOffset| corrupt(error.to_string()))?;
-    Ok(HistoryItem { offset, prev, message: entry.message })
+    let entry =
+        HistoryEntry::decode(reply::only_field(fields)).map_err(|error| corrupt(error.to_string()))?;
+    let prev = entry
+        .prev
+        .parse()
+        .map_err(|error: carillon_model::offset::InvalidOffset| corrupt(error.to_string()))?;
+    Ok(HistoryItem {
+        offset,
+        prev,
+        message: entry.message,
+    })
 }

@@ -14,7 +14,11 @@ pub(super) struct Script {
 }
 
 fn script(flags: &str, writes: bool, body: &str) -> Script {
-    let shebang = if flags.is_empty() { "#!lua".to_owned() } else { format!("#!lua flags={flags}") };
+    let shebang = if flags.is_empty() {
+        "#!lua".to_owned()
+    } else {
+        format!("#!lua flags={flags}")
+    };
     let text = format!("{shebang}\n{}\n{body}", include_str!("../../scripts/prelude.lua"));
     let hash = redis::Script::new(&text).get_hash().to_owned();
     Script { text, hash, writes }

@@ -41,18 +41,28 @@ struct Map {
 
 impl std::fmt::Debug for Topology {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Topology").field("mode", &self.mode).finish_non_exhaustive()
+        formatter
+            .debug_struct("Topology")
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
     }
 }
 
 impl Topology {
     pub(super) fn new(options: &RedisOptions) -> Result<Self> {
         let wrong = |error: &dyn std::fmt::Display| BrokerError::Misconfigured(format!("redis.url: {error}"));
-        let connection = options.url.as_str().into_connection_info().map_err(|error| wrong(&error))?;
+        let connection = options
+            .url
+            .as_str()
+            .into_connection_info()
+            .map_err(|error| wrong(&error))?;
         let certificates = match &options.tls_ca_file {
             None => None,
             Some(file) => Some(fs::read(file).map_err(|error| {
-                BrokerError::Misconfigured(format!("redis.tls.ca_file: cannot read {}: {error}", file.display()))
+                BrokerError::Misconfigured(format!(
+                    "redis.tls.ca_file: cannot read {}: {error}",
+                    file.display()
+                ))
             })?),
         };
         let mut seeds = vec![address_of(&connection)?];
@@ -75,7 +85,9 @@ impl Topology {
         let (host, port) = split(address)?;
         let mut info = self.connection.clone();
         info = info.clone().set_addr(match info.addr() {
-            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+            ConnectionAddr::TcpTls {
+                insecure, tls_params, ..
+            } => ConnectionAddr::TcpTls {
                 host,
                 port,
                 insecure: *insecure,
@@ -90,7 +102,10 @@ impl Topology {
         match &self.certificates {
             None => Client::open(info).map_err(|error| wrong(&error)),
             Some(pem) => {
-                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) };
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(pem.clone()),
+                };
                 Client::build_with_tls(info, certificates).map_err(|error| wrong(&error))
             }
         }
@@ -102,7 +117,12 @@ impl Topology {
         if let Some(node) = map.nodes.get(address) {
             return Ok(Arc::clone(node));
         }
-        let node = Arc::new(Node::new(address, self.client(address, false)?, self.connections, self.timeout)?);
+        let node = Arc::new(Node::new(
+            address,
+            self.client(address, false)?,
+            self.connections,
+            self.timeout,
+        )?);
         map.nodes.insert(address.to_owned(), Arc::clone(&node));
         Ok(node)
     }
@@ -128,8 +148,13 @@ impl Topology {
         if self.map.lock().ranges.is_empty() {
             self.look().await?;
         }
-        let addresses: indexmap::IndexSet<String> =
-            self.map.lock().ranges.iter().map(|(_, address)| address.clone()).collect();
+        let addresses: indexmap::IndexSet<String> = self
+            .map
+            .lock()
+            .ranges
+            .iter()
+            .map(|(_, address)| address.clone())
+            .collect();
         addresses.iter().map(|address| self.node(address)).collect()
     }
 
@@ -151,13 +176,17 @@ impl Topology {
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout));
         let asked = async {
-            let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+            let mut connection = client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await?;
             connection.send_packed_command(command).await?.extract_error()
         };
-        asked.await.map_err(|error| match super::classify::classify(&error, false, false) {
-            super::classify::Verdict::Failed { error, .. } => error,
-            other => BrokerError::Unavailable(format!("{address}: {other:?}")),
-        })
+        asked
+            .await
+            .map_err(|error| match super::classify::classify(&error, false, false) {
+                super::classify::Verdict::Failed { error, .. } => error,
+                other => BrokerError::Unavailable(format!("{address}: {other:?}")),
+            })
     }
 
     async fn ask_sentinels(&self, master: &str) -> Result<String> {
@@ -218,7 +247,10 @@ impl Topology {
         }
         let lane = node.own_lane().await?;
         let life = lane.life.clone();
-        self.map.lock().lives.insert(node.address.to_string(), (life.clone(), lane));
+        self.map
+            .lock()
+            .lives
+            .insert(node.address.to_string(), (life.clone(), lane));
         Ok(life)
     }
 }
@@ -238,7 +270,12 @@ fn slots(answer: Value, asked: &str) -> Result<Vec<(u16, String)>> {
         let last = parts.nth(1).map(reply::unsigned).transpose()?.unwrap_or_default();
         let Some(primary) = parts.next() else { continue };
         let mut primary = reply::array(primary)?.into_iter();
-        let host = primary.next().and_then(reply::present).map(reply::text).transpose()?.unwrap_or_default();
+        let host = primary
+            .next()
+            .and_then(reply::present)
+            .map(reply::text)
+            .transpose()?
+            .unwrap_or_default();
         let port = primary.next().map(reply::text).transpose()?.unwrap_or_default();
         // A node that does not know its own address yet means the one it was asked at.
         let host = if host.is_empty() { split(asked)?.0 } else { host };
@@ -249,18 +286,29 @@ fn slots(answer: Value, asked: &str) -> Result<Vec<(u16, String)>> {
 }
 
 fn join(host: &str, port: &str) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 fn split(address: &str) -> Result<(String, u16)> {
     let wrong = || BrokerError::Misconfigured(format!("`{address}` is not host:port"));
     let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-    Ok((host.trim_matches(['[', ']']).to_owned(), port.parse().map_err(|_| wrong())?))
+    Ok((
+        host.trim_matches(['[', ']']).to_owned(),
+        port.parse().map_err(|_| wrong())?,
+    ))
 }
 
 fn address_of(connection: &ConnectionInfo) -> Result<String> {
     match connection.addr() {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Ok(join(host, &port.to_string())),
-        _ => Err(BrokerError::Misconfigured("redis.url must name a host and a port".to_owned())),
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            Ok(join(host, &port.to_string()))
+        }
+        _ => Err(BrokerError::Misconfigured(
+            "redis.url must name a host and a port".to_owned(),
+        )),
     }
 }

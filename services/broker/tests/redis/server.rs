@@ -20,12 +20,34 @@ impl Server {
         let port = free_port();
         let folder = std::env::temp_dir().join(format!("carillon-redis-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let mut all: Vec<String> = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]
-            .map(str::to_owned)
-            .into();
-        all.extend(["--maxmemory-policy", "noeviction", "--dir", folder.to_str().unwrap()].map(str::to_owned));
+        let mut all: Vec<String> = [
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+        ]
+        .map(str::to_owned)
+        .into();
+        all.extend(
+            [
+                "--maxmemory-policy",
+                "noeviction",
+                "--dir",
+                folder.to_str().unwrap(),
+            ]
+            .map(str::to_owned),
+        );
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        let mut server = Self { port, arguments: all, child: None, folder };
+        let mut server = Self {
+            port,
+            arguments: all,
+            child: None,
+            folder,
+        };
         server.run();
         server
     }
@@ -41,7 +63,11 @@ impl Server {
         self.child = Some(started.expect("redis-server is missing: apt-get install redis-server"));
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.cli(&["PING"]).trim() != "PONG" {
-            assert!(Instant::now() < deadline, "redis-server on port {} does not answer", self.port);
+            assert!(
+                Instant::now() < deadline,
+                "redis-server on port {} does not answer",
+                self.port
+            );
             std::thread::yield_now();
         }
     }
@@ -65,8 +91,16 @@ impl Server {
 
     /// What `redis-cli` prints for a command.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
-        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(arguments).output();
-        String::from_utf8_lossy(&output.expect("redis-cli is missing: apt-get install redis-tools").stdout).into_owned()
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(arguments)
+            .output();
+        String::from_utf8_lossy(
+            &output
+                .expect("redis-cli is missing: apt-get install redis-tools")
+                .stdout,
+        )
+        .into_owned()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -89,7 +123,9 @@ impl Drop for Server {
 pub(crate) fn free_port() -> u16 {
     for _ in 0..1_000 {
         let port = fastrand::u16(12_000..22_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+        if TcpListener::bind(("127.0.0.1", port)).is_ok()
+            && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok()
+        {
             return port;
         }
     }
@@ -98,8 +134,9 @@ pub(crate) fn free_port() -> u16 {
 
 /// Three primaries that share all slots.
 pub(crate) fn cluster() -> Vec<Server> {
-    let servers: Vec<Server> =
-        (0..3).map(|_| Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"])).collect();
+    let servers: Vec<Server> = (0..3)
+        .map(|_| Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]))
+        .collect();
     let addresses: Vec<String> = servers.iter().map(Server::address).collect();
     let mut arguments = vec!["--cluster", "create"];
     arguments.extend(addresses.iter().map(String::as_str));
@@ -107,7 +144,10 @@ pub(crate) fn cluster() -> Vec<Server> {
     let made = Command::new("redis-cli").args(&arguments).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !servers.iter().all(|server| server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
+    while !servers
+        .iter()
+        .all(|server| server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
+    {
         assert!(Instant::now() < deadline, "the cluster does not form");
         std::thread::yield_now();
     }

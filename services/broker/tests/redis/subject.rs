@@ -33,18 +33,31 @@ impl Redis {
     }
 
     fn of(servers: Vec<Server>, cluster: bool) -> Self {
-        Self { servers: Arc::new(Mutex::new(servers)), cluster, installations: AtomicU64::new(0) }
+        Self {
+            servers: Arc::new(Mutex::new(servers)),
+            cluster,
+            installations: AtomicU64::new(0),
+        }
     }
 }
 
 #[async_trait]
 impl Subject for Redis {
     fn name(&self) -> String {
-        if self.cluster { "a Redis Cluster of three" } else { "a standalone Redis" }.to_owned()
+        if self.cluster {
+            "a Redis Cluster of three"
+        } else {
+            "a standalone Redis"
+        }
+        .to_owned()
     }
 
     fn capabilities(&self) -> Vec<Capability> {
-        let mut capabilities = vec![Capability::PushList, Capability::WriteRaw, Capability::LimitMemory];
+        let mut capabilities = vec![
+            Capability::PushList,
+            Capability::WriteRaw,
+            Capability::LimitMemory,
+        ];
         if self.cluster {
             capabilities.push(Capability::MovePartition);
         } else {
@@ -58,11 +71,19 @@ impl Subject for Redis {
         let url = self.servers.lock()[0].url();
         let options = RedisOptions {
             prefix: format!("test{number}:"),
-            mode: if self.cluster { Mode::Cluster } else { Mode::Standalone },
+            mode: if self.cluster {
+                Mode::Cluster
+            } else {
+                Mode::Standalone
+            },
             allow_no_persistence: true,
             ..RedisOptions::new(url, PartitionCount::new(8).unwrap())
         };
-        Box::new(Installed { servers: Arc::clone(&self.servers), options, number })
+        Box::new(Installed {
+            servers: Arc::clone(&self.servers),
+            options,
+            number,
+        })
     }
 }
 
@@ -171,7 +192,9 @@ impl Installation for Installed {
     async fn move_partition(&self, partition: Partition) {
         let key = self.redis().queue_key(partition);
         let servers = Arc::clone(&self.servers);
-        tokio::task::spawn_blocking(move || server::move_slot(&servers.lock(), &key)).await.unwrap();
+        tokio::task::spawn_blocking(move || server::move_slot(&servers.lock(), &key))
+            .await
+            .unwrap();
     }
 
     async fn limit_memory(&self, more: Option<u64>) {
@@ -180,7 +203,10 @@ impl Installation for Installed {
                 None => 0,
                 Some(more) => {
                     let memory = server.cli(&["INFO", "memory"]);
-                    let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+                    let used = memory
+                        .lines()
+                        .find_map(|line| line.strip_prefix("used_memory:"))
+                        .unwrap();
                     used.trim().parse::<u64>().unwrap() + more
                 }
             };

@@ -2,10 +2,7 @@
 
 use std::{io::Write as _, sync::Arc};
 
-use carillon_broker::{
-    MemoryBroker, SharedBroker,
-    memory::MemoryOptions,
-};
+use carillon_broker::{MemoryBroker, SharedBroker, memory::MemoryOptions};
 use carillon_chassis::run::{Chassis, Service};
 use carillon_model::{policy::Policy, time::wall_clock_milliseconds};
 
@@ -32,7 +29,11 @@ pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
     let embedded: SharedBroker = Arc::new(MemoryBroker::new(options));
     let policy = policy::watch(&chassis, None, Policy::permissive())?;
     let (health, admin) = (chassis.health.clone(), chassis.admin);
-    let ground = Ground { chassis, broker: embedded, policy };
+    let ground = Ground {
+        chassis,
+        broker: embedded,
+        policy,
+    };
     let gateway = gateway::bind(ground.clone()).await?;
     let ingest = ingest::bind(ground.clone()).await?;
     let greeting = format!(
@@ -43,7 +44,9 @@ pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
         ingest = ingest.address,
     );
     // Nobody has to read it.
-    let _ = std::io::stdout().write_all(greeting.as_bytes()).and_then(|()| std::io::stdout().flush());
+    let _ = std::io::stdout()
+        .write_all(greeting.as_bytes())
+        .and_then(|()| std::io::stdout().flush());
     health.started();
     tokio::try_join!(gateway.run(), ingest.run(), dispatcher::run(ground))?;
     Ok(())

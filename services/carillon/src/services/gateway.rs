@@ -33,13 +33,23 @@ pub(crate) async fn bind(ground: Ground) -> anyhow::Result<Gateway> {
     let transport = transport_settings(&ground.chassis.settings)?;
     let listener = run::listen("gateway.listen", ground.chassis.settings.gateway.listen).await?;
     let address = listener.local_addr()?;
-    Ok(Gateway { ground, listener, address, transport })
+    Ok(Gateway {
+        ground,
+        listener,
+        address,
+        transport,
+    })
 }
 
 impl Gateway {
     /// Serves until the drain is done.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let Self { ground, listener, address, transport } = self;
+        let Self {
+            ground,
+            listener,
+            address,
+            transport,
+        } = self;
         let registry = ground.chassis.metrics.registry();
         let (hub, mut tasks) = Hub::start(HubParts {
             broker: ground.broker.clone(),
@@ -100,7 +110,11 @@ fn transport_settings(settings: &Settings) -> anyhow::Result<TransportSettings> 
     };
     Ok(TransportSettings {
         origins,
-        token_key: settings.identity.hs256_secret.as_ref().map(|secret| TokenKey::hs256(secret.expose().as_bytes())),
+        token_key: settings
+            .identity
+            .hs256_secret
+            .as_ref()
+            .map(|secret| TokenKey::hs256(secret.expose().as_bytes())),
         connections: usize::try_from(gateway.sessions.saturating_mul(2)).unwrap_or(usize::MAX),
         message_bytes: bytes(gateway.frame),
         cursors: gateway.rooms_per_session,

@@ -29,7 +29,11 @@ pub(crate) struct Door {
 pub(crate) async fn bind(ground: Ground) -> anyhow::Result<Door> {
     let listener = run::listen("ingest.http.listen", ground.chassis.settings.ingest.http_listen).await?;
     let address = listener.local_addr()?;
-    Ok(Door { ground, listener, address })
+    Ok(Door {
+        ground,
+        listener,
+        address,
+    })
 }
 
 impl Door {
@@ -48,7 +52,10 @@ impl Door {
             IngestMetrics::new(&ground.chassis.metrics)?,
         );
         let observed = ingest.clone();
-        ground.chassis.health.observe(move || vec![("ingest", observed.readiness().err())]);
+        ground
+            .chassis
+            .health
+            .observe(move || vec![("ingest", observed.readiness().err())]);
         let watching = ingest.clone();
         let watch = tokio::spawn(async move { watching.watch().await });
         let drain = ground.chassis.drain.clone();

@@ -26,7 +26,11 @@ impl Ground {
         let broker = broker::redis(&chassis.settings)?;
         let policy = policy::watch(&chassis, Some(broker.clone()), Policy::default_policy())?;
         tokio::spawn(broker::keep_checking(broker.clone(), chassis.health.clone()));
-        Ok(Self { chassis, broker, policy })
+        Ok(Self {
+            chassis,
+            broker,
+            policy,
+        })
     }
 
     /// Cancelled when the process is told to end.

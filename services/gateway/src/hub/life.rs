@@ -106,9 +106,9 @@ impl LifeTask {
         loop {
             let second_at = second_look.as_ref().map(|(at, _)| *at);
             tokio::select! {
+                biased;
                 // The rarer, the earlier: on a slow server a look takes longer than its interval, and nothing may
                 // starve behind it.
-                biased;
                 () = at(second_at) => {
                     if let Some((_, partitions)) = second_look.take() {
                         // What an old primary still took in its last moments.

@@ -4,6 +4,7 @@
 //! (DESIGN §11). [`Policy::parse_yaml`] checks all of it and reports every mistake at once; what comes out can be
 //! used without further checks.
 
+mod checks;
 mod document;
 mod format;
 mod rule;
@@ -59,17 +60,17 @@ pub struct ListIntake {
 impl Policy {
     /// Parses and checks a policy; every mistake is in the error, with its path.
     pub fn parse_yaml(text: &str) -> Result<Self, PolicyErrors> {
-        document::parse(text)
+        checks::parse(text)
     }
 
     /// What holds where nothing was said: nobody anonymous, `chat message` to `all`.
     pub fn default_policy() -> Self {
-        document::built(document::Document::default())
+        checks::built(document::Document::default())
     }
 
     /// The policy of `carillon dev`: everybody may do everything. For loopback only.
     pub fn permissive() -> Self {
-        document::built(document::Document::permissive())
+        checks::built(document::Document::permissive())
     }
 
     /// The rule of a room: the first match decides.

@@ -59,7 +59,13 @@ pub fn routes(
     rooms: &[Room],
 ) -> Vec<(Room, Arc<[Incarnation]>)> {
     let data = state.partition(partition, now);
-    let routes = |room: &Room| data.room(room).into_iter().flat_map(|held| held.routes(now)).cloned().collect();
+    let routes = |room: &Room| {
+        data.room(room)
+            .into_iter()
+            .flat_map(|held| held.routes(now))
+            .cloned()
+            .collect()
+    };
     rooms.iter().map(|room| (room.clone(), routes(room))).collect()
 }
 

@@ -1,0 +1,256 @@
+//! The roles that are not on a message's way: who is alive, who owns what, lists, dead letters, policy and health.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use carillon_broker::{
+    Broker, DeadLetter, DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant, Health,
+    Incarnation, LeaseName, Leases, Life, Lists, Lives, Member, Membership, PartitionGrant, PolicySnapshot,
+    PolicyStore, Pressure, Result, ServiceKind, TakeOutcome, memory::ops,
+};
+use carillon_model::{Offset, Partition};
+
+use super::SimulatedBroker;
+
+#[async_trait]
+impl Membership for SimulatedBroker {
+    async fn register(&self, member: &Member, alive_for: Duration) -> Result<()> {
+        let server = self.of_incarnation(&member.incarnation);
+        self.0
+            .write(server, |state, now| {
+                ops::membership::start_life(state, now, member, alive_for)
+            })
+            .await??;
+        self.0
+            .write(0, |state, _| ops::membership::list_member(state, member))
+            .await?
+    }
+
+    async fn renew(&self, incarnation: &Incarnation, alive_for: Duration) -> Result<bool> {
+        let server = self.of_incarnation(incarnation);
+        self.0
+            .write(server, |state, now| {
+                ops::membership::renew(state, now, incarnation, alive_for)
+            })
+            .await
+    }
+
+    async fn report(&self, member: &Member) -> Result<()> {
+        let server = self.of_incarnation(&member.incarnation);
+        let incarnation = &member.incarnation;
+        if self
+            .0
+            .read(server, |state, now| {
+                ops::membership::is_alive(state, now, incarnation)
+            })
+            .await?
+        {
+            self.0
+                .write(0, |state, _| ops::membership::list_member(state, member))
+                .await??;
+        }
+        Ok(())
+    }
+
+    async fn deregister(&self, incarnation: &Incarnation) -> Result<()> {
+        let server = self.of_incarnation(incarnation);
+        self.0
+            .write(server, |state, _| ops::membership::end_life(state, incarnation))
+            .await?;
+        self.0
+            .write(0, |state, _| ops::membership::forget(state, incarnation))
+            .await
+    }
+
+    async fn members(&self, kind: ServiceKind) -> Result<Vec<Member>> {
+        let members = self
+            .0
+            .read(0, |state, _| ops::membership::listed(state, kind))
+            .await?;
+        let mut alive = Vec::new();
+        for member in members {
+            let server = self.of_incarnation(&member.incarnation);
+            let incarnation = &member.incarnation;
+            if self
+                .0
+                .read(server, |state, now| {
+                    ops::membership::is_alive(state, now, incarnation)
+                })
+                .await?
+            {
+                alive.push(member);
+            }
+        }
+        Ok(alive)
+    }
+}
+
+#[async_trait]
+impl Leases for SimulatedBroker {
+    async fn acquire_partition(
+        &self,
+        partition: Partition,
+        owner: &Incarnation,
+        lasts: Duration,
+        known: Offset,
+    ) -> Result<Option<PartitionGrant>> {
+        let server = self.of_partition(partition);
+        self.0
+            .write(server, |state, now| {
+                ops::leases::acquire_partition(state, now, partition, owner, lasts, known)
+            })
+            .await
+    }
+
+    async fn acquire_list(&self, list: &str, owner: &Incarnation, lasts: Duration) -> Result<Option<Grant>> {
+        let server = self.0.network.servers.server_of_list(list);
+        self.0
+            .write(server, |state, now| {
+                ops::leases::acquire_list(state, now, list, owner, lasts)
+            })
+            .await
+    }
+
+    async fn renew_lease(&self, lease: &LeaseName, token: FencingToken, lasts: Duration) -> Result<bool> {
+        let server = self.of_lease(lease);
+        self.0
+            .write(server, |state, now| {
+                ops::leases::renew_lease(state, now, lease, token, lasts)
+            })
+            .await
+    }
+
+    async fn release_lease(&self, lease: &LeaseName, token: FencingToken) -> Result<()> {
+        let server = self.of_lease(lease);
+        self.0
+            .write(server, |state, now| {
+                ops::leases::release_lease(state, now, lease, token)
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl Lists for SimulatedBroker {
+    async fn take(&self, list: &str, token: FencingToken, limit: usize) -> Result<TakeOutcome> {
+        let server = self.0.network.servers.server_of_list(list);
+        self.0
+            .write(server, |state, now| {
+                ops::lists::take(state, now, list, token, limit)
+            })
+            .await
+    }
+
+    async fn settle(&self, list: &str, numbers: &[u64]) -> Result<()> {
+        let server = self.0.network.servers.server_of_list(list);
+        self.0
+            .write(server, |state, _| ops::lists::settle(state, list, numbers))
+            .await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for SimulatedBroker {
+    async fn bury_head(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        life: &Life,
+        head: Offset,
+        reason: &str,
+    ) -> Result<Fenced<()>> {
+        let server = self.of_partition(partition);
+        self.0
+            .write(server, |state, now| {
+                ops::dead_letters::bury_head(state, now, partition, token, life, head, reason)
+            })
+            .await
+    }
+
+    async fn bury(
+        &self,
+        partition: Partition,
+        source: DeadLetterSource,
+        entry: Bytes,
+        reason: &str,
+    ) -> Result<()> {
+        let server = self.of_partition(partition);
+        self.0
+            .write(server, |state, now| {
+                ops::dead_letters::bury(state, now, partition, &source, entry, reason)
+            })
+            .await?
+    }
+
+    async fn dead_letters(
+        &self,
+        partition: Partition,
+        after: Option<Offset>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>> {
+        let server = self.of_partition(partition);
+        self.0
+            .read(server, |state, now| {
+                ops::dead_letters::dead_letters(state, now, partition, after, limit)
+            })
+            .await
+    }
+
+    async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>> {
+        let server = self.of_partition(id.partition);
+        self.0
+            .read(server, |state, now| {
+                ops::dead_letters::dead_letter(state, now, id)
+            })
+            .await
+    }
+
+    async fn drop_dead_letter(&self, id: DeadLetterId) -> Result<bool> {
+        let server = self.of_partition(id.partition);
+        self.0
+            .write(server, |state, now| {
+                ops::dead_letters::drop_dead_letter(state, now, id)
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl PolicyStore for SimulatedBroker {
+    async fn load_policy(&self) -> Result<Option<PolicySnapshot>> {
+        self.0.read(0, |state, _| ops::policy::load_policy(state)).await
+    }
+
+    async fn store_policy(&self, snapshot: &PolicySnapshot) -> Result<()> {
+        self.0
+            .write(0, |state, _| ops::policy::store_policy(state, snapshot))
+            .await
+    }
+}
+
+#[async_trait]
+impl Health for SimulatedBroker {
+    async fn lives(&self, channel: Option<&Incarnation>) -> Result<Lives> {
+        let mut lives = Vec::new();
+        for server in 0..self.0.network.servers.servers() {
+            lives.push(self.0.present_life(server).await?);
+        }
+        Ok(Lives {
+            partitions: self
+                .partitions()
+                .partitions()
+                .map(|partition| lives[self.of_partition(partition)].clone())
+                .collect(),
+            channel: channel.map(|gateway| lives[self.of_incarnation(gateway)].clone()),
+        })
+    }
+
+    async fn pressure(&self) -> Result<Pressure> {
+        Ok(Pressure { memory: 0.0 })
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}

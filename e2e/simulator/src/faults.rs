@@ -1,0 +1,120 @@
+//! What goes wrong in a schedule, step by step.
+
+use carillon_broker::memory::ops;
+
+use crate::{
+    mix::Fault,
+    schedule::{CLIENTS, Schedule},
+};
+
+impl Schedule {
+    /// One step of the world: most often nothing.
+    pub(crate) fn act(&mut self) {
+        let mix = self.setting.mix;
+        if mix.has(Fault::Churn) && self.random.u8(..100) < 15 {
+            let client = self.random.usize(..CLIENTS);
+            if self.clients[client].is_connected() {
+                self.cut(client)
+            } else {
+                self.connect(client)
+            }
+        }
+        if self.random.u8(..100) >= 25 {
+            return;
+        }
+        match self.random.u8(..12) {
+            0 | 1 if mix.has(Fault::Cut) => {
+                let client = self.random.usize(..CLIENTS);
+                self.cut(client);
+            }
+            2 | 3 => {
+                let client = self.random.usize(..CLIENTS);
+                if !self.clients[client].is_connected() {
+                    self.connect(client);
+                }
+            }
+            4 if mix.has(Fault::StallDispatcher) => {
+                let index = self.random.usize(..self.dispatchers.len());
+                self.note(|| format!("dispatcher at {index} stands still"));
+                self.dispatchers[index].condition.stall(true);
+            }
+            5 => self.resume_dispatchers(),
+            6 if mix.has(Fault::KillDispatcher) && self.random.bool() => {
+                let index = self.random.usize(..self.dispatchers.len());
+                self.note(|| format!("dispatcher at {index} is killed"));
+                self.dispatchers.swap_remove(index);
+                self.start_dispatcher();
+            }
+            7 if mix.has(Fault::KillGateway) && self.random.u8(..10) < 3 => {
+                let index = self.random.usize(..self.gateways.len());
+                let gateway = self.gateways.swap_remove(index);
+                self.note(|| format!("gateway {} is killed", gateway.number));
+                for client in &mut self.clients {
+                    if client.gateway() == Some(gateway.number) {
+                        client.cut(&self.audit);
+                    }
+                }
+                drop(gateway);
+                self.start_gateway();
+            }
+            8 if mix.has(Fault::StallGateway) => {
+                let index = self.random.usize(..self.gateways.len());
+                let stalled = !self.gateways[index].condition.is_stalled();
+                self.note(|| format!("gateway {} stands still: {stalled}", self.gateways[index].number));
+                self.gateways[index].condition.stall(stalled);
+            }
+            9 if mix.has(Fault::DeclareDead) => self.declare_dead(),
+            10 if mix.has(Fault::FailOverPartitions) && self.random.u8(..10) < 6 => self.fail_over(0),
+            10 if mix.has(Fault::ClockBehind) && self.failovers == 0 => self.fail_over_behind(),
+            11 if mix.has(Fault::FailOverChannels) && self.random.u8(..10) < 6 => self.fail_over(1),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn resume_dispatchers(&mut self) {
+        for dispatcher in &self.dispatchers {
+            dispatcher.condition.stall(false);
+        }
+    }
+
+    fn declare_dead(&mut self) {
+        for gateway in self
+            .gateways
+            .iter()
+            .filter(|gateway| gateway.condition.is_stalled())
+        {
+            let Some(incarnation) = gateway.hub.incarnation() else {
+                continue;
+            };
+            self.note(|| format!("{incarnation} is declared dead"));
+            let servers = &self.setting.network.servers;
+            let server = servers.server_of_incarnation(&incarnation);
+            self.setting
+                .network
+                .intervene(server, |state| ops::membership::end_life(state, &incarnation));
+        }
+    }
+
+    fn fail_over(&mut self, server: usize) {
+        self.failovers += 1;
+        let most = [0, 5, 24][self.random.usize(..3)];
+        let lost = self.random.usize(..=most);
+        let skew = if self.random.u8(..10) < 6 {
+            self.random.i64(-200..200)
+        } else {
+            0
+        };
+        let split = self.setting.mix.has(Fault::Split) && self.random.u8(..10) < 7;
+        self.note(|| {
+            format!("server {server} fails over, {lost} writes lost, clock {skew} ms, split {split}")
+        });
+        self.setting.network.fail_over(server, lost, skew, split);
+    }
+
+    fn fail_over_behind(&mut self) {
+        self.failovers += 1;
+        let (lost, skew) = (self.random.usize(..=24), -self.random.i64(0..500_000));
+        self.note(|| format!("server 0 fails over, {lost} writes lost, clock {skew} ms"));
+        self.setting.network.fail_over(0, lost, skew, false);
+    }
+}

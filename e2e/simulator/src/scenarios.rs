@@ -1,1 +1,0 @@
-//! Directed schedules for what random ones meet too seldom.

@@ -1,0 +1,100 @@
+//! Thousands of schedules, and the proof that they would find what they look for.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use carillon_simulator::{Mix, Mutation, mix::MIXES, run};
+
+/// Schedules of each mix. `SIMULATED_SCHEDULES` sets another number.
+const SCHEDULES: u64 = 2_000;
+
+fn schedules() -> u64 {
+    std::env::var("SIMULATED_SCHEDULES")
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(SCHEDULES)
+}
+
+/// Runs the seeds of all mixes on two cores and says which broke a promise.
+#[test]
+fn every_schedule_keeps_every_promise() {
+    let each = schedules();
+    let next = AtomicU64::new(0);
+    let broken = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let (seed, place) = (number / MIXES.len() as u64, number % MIXES.len() as u64);
+            if seed >= each {
+                return;
+            }
+            let mix = MIXES[usize::try_from(place).unwrap()];
+            if let Some(first) = run(mix, seed, None, false).violations.first() {
+                let line = format!("{} {seed}: {}: {}", mix.name, first.promise, first.detail);
+                broken.lock().unwrap().push(line);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(work);
+        scope.spawn(work);
+    });
+    let broken = broken.into_inner().unwrap();
+    assert!(
+        broken.is_empty(),
+        "replay with `cargo run -p carillon-simulator -- MIX SEED`:\n{}",
+        broken.join("\n")
+    );
+}
+
+/// A schedule is its seed: the same one gives the same trace to the letter.
+#[test]
+fn a_seed_replays_exactly() {
+    for name in ["all", "partitions-fail-over", "gateways"] {
+        let mix = *Mix::named(name).unwrap();
+        for seed in 0..5 {
+            let (one, two) = (run(mix, seed, None, true), run(mix, seed, None, true));
+            assert!(!one.trace.is_empty());
+            assert_eq!(one.trace, two.trace, "{name} {seed}");
+        }
+    }
+}
+
+/// For each rule of the protocol that is taken away, a schedule that breaks, and does not with the rule.
+const CAUGHT: [(Mutation, &str, u64); 12] = [
+    (Mutation::HistoryAfterRoutes, "churn", 16),
+    (Mutation::JoinReadsBeforeRouting, "gateways", 15),
+    (Mutation::ConsumingRead, "dispatchers", 7),
+    (Mutation::ReassertWithoutCatchUp, "channels-fail-over", 0),
+    (Mutation::FilterWithoutSessionCursor, "dispatchers", 3),
+    (Mutation::TrimBeforeChannels, "dispatchers", 5),
+    (Mutation::UnfencedTrim, "partitions-fail-over", 12),
+    (Mutation::OffsetsNotRaised, "partitions-fail-over", 155),
+    (Mutation::PrevCheckRemoved, "dispatchers", 54),
+    (Mutation::PrevMapKeptOverLease, "dispatchers", 26),
+    (Mutation::JoinStopsAtFirstLateFrame, "dispatchers", 54),
+    (Mutation::AlwaysFalse, "calm", 0),
+];
+
+#[test]
+fn every_broken_rule_is_caught_by_a_seed_that_is_checked_in() {
+    for (mutation, name, seed) in CAUGHT {
+        let mix = *Mix::named(name).unwrap();
+        assert_eq!(
+            run(mix, seed, None, false).violations,
+            [],
+            "{name} {seed} breaks without any mutation"
+        );
+        assert!(
+            !run(mix, seed, Some(mutation), false).violations.is_empty(),
+            "{mutation} is not caught by {name} {seed}"
+        );
+    }
+}

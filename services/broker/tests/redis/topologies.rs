@@ -1,1 +1,0 @@
-//! Sentinel, TLS and ACL users: every hop once, on real ones.
