@@ -19,7 +19,8 @@ export class Proxy {
             to.once('drain', () => from.resume());
           }
         });
-        const end = () => { proxy.pairs.delete(pair); if (!pair.hole) to.destroy(); };
+        // A hole stays open until it is cut.
+        const end = () => { if (!pair.hole) { proxy.pairs.delete(pair); to.destroy(); } };
         from.on('close', end).on('error', end);
       };
       forward(client, server, 'up');
