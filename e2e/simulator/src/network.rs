@@ -3,7 +3,14 @@
 //! The model is that of `DESIGN` §5: a failover gives a server another life and takes back a tail of its writes. In a
 //! split the old primary serves the connections it has for a while; what it takes is lost.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use carillon_broker::{
     BrokerError, Life, Result,
@@ -190,9 +197,12 @@ impl Network {
 }
 
 /// How a process is doing.
+///
+/// Not a `watch` channel: that wakes its waiters in an order of its own, and a seed would not replay.
 #[derive(Debug)]
 pub struct Condition {
-    stalled: tokio::sync::watch::Sender<bool>,
+    stalled: AtomicBool,
+    resumed: Notify,
     /// How many times slower than others its calls are.
     pub slowness: u32,
 }
@@ -201,25 +211,29 @@ impl Condition {
     /// A running process.
     pub fn new(slowness: u32) -> Arc<Self> {
         Arc::new(Self {
-            stalled: tokio::sync::watch::Sender::new(false),
+            stalled: AtomicBool::new(false),
+            resumed: Notify::new(),
             slowness,
         })
     }
 
     /// Lets the process stand still at its next step, or go on.
     pub fn stall(&self, stalled: bool) {
-        self.stalled.send_replace(stalled);
+        self.stalled.store(stalled, Ordering::Relaxed);
+        if !stalled {
+            self.resumed.notify_waiters();
+        }
     }
 
     /// Whether it stands still.
     pub fn is_stalled(&self) -> bool {
-        *self.stalled.borrow()
+        self.stalled.load(Ordering::Relaxed)
     }
 
     async fn running(&self) {
-        let mut stalled = self.stalled.subscribe();
-        // The sender is ours: it can't be gone.
-        let _ = stalled.wait_for(|stalled| !*stalled).await;
+        while self.is_stalled() {
+            self.resumed.notified().await;
+        }
     }
 }
 
