@@ -113,7 +113,7 @@ impl Schedule {
 
     fn fail_over_behind(&mut self) {
         self.failovers += 1;
-        let (lost, skew) = (self.random.usize(..=24), -self.random.i64(0..500_000));
+        let (lost, skew) = (self.random.usize(..=24), -self.random.i64(0..20_000));
         self.note(|| format!("server 0 fails over, {lost} writes lost, clock {skew} ms"));
         self.setting.network.fail_over(0, lost, skew, false);
     }

@@ -238,7 +238,8 @@ impl Schedule {
     /// Waits, for a bounded time, until everything accepted is handled and what heals by itself has healed.
     async fn drained(&mut self) -> bool {
         let servers = &self.setting.network.servers;
-        let deadline = Instant::now() + Duration::from_secs(30);
+        // A lease outlives its owner by as much as the server's clock went back.
+        let deadline = Instant::now() + Duration::from_secs(60);
         let empty = || {
             self.partitions().partitions().all(|partition| {
                 let server = servers.server_of(partition);

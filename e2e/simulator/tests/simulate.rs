@@ -74,7 +74,7 @@ const CAUGHT: [(Mutation, &str, u64); 12] = [
     (Mutation::ConsumingRead, "dispatchers", 7),
     (Mutation::ReassertWithoutCatchUp, "channels-fail-over", 0),
     (Mutation::FilterWithoutSessionCursor, "dispatchers", 3),
-    (Mutation::TrimBeforeChannels, "dispatchers", 5),
+    (Mutation::TrimBeforeChannels, "dispatchers", 9),
     (Mutation::UnfencedTrim, "partitions-fail-over", 12),
     (Mutation::OffsetsNotRaised, "partitions-fail-over", 155),
     (Mutation::PrevCheckRemoved, "dispatchers", 54),
