@@ -18,6 +18,7 @@
 pub mod audit;
 pub mod broker;
 pub mod client;
+mod condition;
 mod faults;
 pub mod mix;
 pub mod network;

@@ -3,14 +3,7 @@
 //! The model is that of `DESIGN` §5: a failover gives a server another life and takes back a tail of its writes. In a
 //! split the old primary serves the connections it has for a while; what it takes is lost.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use carillon_broker::{
     BrokerError, Life, Result,
@@ -19,6 +12,8 @@ use carillon_broker::{
 use carillon_model::{MessageId, PartitionCount};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
+
+pub use crate::condition::Condition;
 
 /// How calls behave in a schedule.
 #[derive(Clone, Copy, Debug)]
@@ -192,47 +187,6 @@ impl Network {
     pub fn heal(&self) {
         for slot in &self.slots {
             slot.lock().old_primary = None;
-        }
-    }
-}
-
-/// How a process is doing.
-///
-/// Not a `watch` channel: that wakes its waiters in an order of its own, and a seed would not replay.
-#[derive(Debug)]
-pub struct Condition {
-    stalled: AtomicBool,
-    resumed: Notify,
-    /// How many times slower than others its calls are.
-    pub slowness: u32,
-}
-
-impl Condition {
-    /// A running process.
-    pub fn new(slowness: u32) -> Arc<Self> {
-        Arc::new(Self {
-            stalled: AtomicBool::new(false),
-            resumed: Notify::new(),
-            slowness,
-        })
-    }
-
-    /// Lets the process stand still at its next step, or go on.
-    pub fn stall(&self, stalled: bool) {
-        self.stalled.store(stalled, Ordering::Relaxed);
-        if !stalled {
-            self.resumed.notify_waiters();
-        }
-    }
-
-    /// Whether it stands still.
-    pub fn is_stalled(&self) -> bool {
-        self.stalled.load(Ordering::Relaxed)
-    }
-
-    async fn running(&self) {
-        while self.is_stalled() {
-            self.resumed.notified().await;
         }
     }
 }
