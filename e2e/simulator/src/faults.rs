@@ -1,6 +1,9 @@
 //! What goes wrong in a schedule, step by step.
 
+use std::time::Duration;
+
 use carillon_broker::memory::ops;
+use tokio::time::Instant;
 
 use crate::{
     mix::Fault,
@@ -95,7 +98,14 @@ impl Schedule {
         }
     }
 
+    /// Two failovers of a server are further apart than clocks differ: closer together, offsets may be given twice
+    /// (the limit that DESIGN §5 states).
     fn fail_over(&mut self, server: usize) {
+        let recently = |at: &Instant| at.elapsed() < Duration::from_millis(500);
+        if self.failed_over.get(&server).is_some_and(recently) {
+            return;
+        }
+        self.failed_over.insert(server, Instant::now());
         self.failovers += 1;
         let most = [0, 5, 24][self.random.usize(..3)];
         let lost = self.random.usize(..=most);

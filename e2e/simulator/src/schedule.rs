@@ -56,6 +56,8 @@ pub(crate) struct Schedule {
     lame: bool,
     numbers: usize,
     pub(crate) failovers: u32,
+    /// When each server failed over last.
+    pub(crate) failed_over: std::collections::BTreeMap<usize, Instant>,
 }
 
 /// `a` keeps little, `b` keeps much but not for long, `n` keeps nothing.
@@ -115,6 +117,7 @@ impl Schedule {
             lame,
             numbers: 0,
             failovers: 0,
+            failed_over: std::collections::BTreeMap::new(),
         }
     }
 
