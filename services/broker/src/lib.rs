@@ -25,6 +25,7 @@ pub mod lists;
 pub mod membership;
 pub mod memory;
 pub mod policy;
+pub mod presence;
 pub mod queue;
 pub mod redis;
 pub mod rooms;
@@ -41,6 +42,9 @@ pub use lists::{ListItem, Lists, TakeOutcome};
 pub use membership::{Member, Membership, ServiceKind};
 pub use memory::{MemoryBroker, MemoryOptions};
 pub use policy::{PolicySnapshot, PolicyStore};
+pub use presence::{
+    Person, Presence, PresenceCount, PresenceRead, PresenceStatement, PresenceVersion, RoomPresence,
+};
 pub use queue::{
     Append, AppendOutcome, Appended, Fenced, HeadRead, IdempotencyKey, NewMessage, Queue, QueueItem,
     QueueRead, QueueReader, Record, RecordEntry, RecordOutcome, Recorded,
@@ -51,7 +55,17 @@ use carillon_model::PartitionCount;
 
 /// Everything a broker does. Services name the roles they need; only wiring names this.
 pub trait Broker:
-    Queue + Rooms + Channels + Membership + Leases + Lists + DeadLetters + PolicyStore + Health + std::fmt::Debug
+    Queue
+    + Rooms
+    + Presence
+    + Channels
+    + Membership
+    + Leases
+    + Lists
+    + DeadLetters
+    + PolicyStore
+    + Health
+    + std::fmt::Debug
 {
     /// How many partitions this installation was born with.
     fn partitions(&self) -> PartitionCount;

@@ -1,4 +1,4 @@
-//! The roles that are not on a message's way: who is alive, who owns what, lists, dead letters, policy and health.
+//! The roles that are not on a message's way: who is alive, who is in a room, who owns what, lists, dead letters, policy and health.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use bytes::Bytes;
 use carillon_broker::{
     Broker, DeadLetter, DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant, Health,
     Incarnation, LeaseName, Leases, Life, Lists, Lives, Member, Membership, PartitionGrant, PolicySnapshot,
-    PolicyStore, Pressure, Result, ServiceKind, TakeOutcome, memory::ops,
+    PolicyStore, Presence, PresenceRead, PresenceStatement, PresenceVersion, Pressure, Result, ServiceKind,
+    TakeOutcome, memory::ops,
 };
-use carillon_model::{Offset, Partition};
+use carillon_model::{Offset, Partition, Room};
 
 use super::SimulatedBroker;
 
@@ -83,6 +84,61 @@ impl Membership for SimulatedBroker {
             }
         }
         Ok(alive)
+    }
+}
+
+#[async_trait]
+impl Presence for SimulatedBroker {
+    async fn state_presence(
+        &self,
+        partition: Partition,
+        gateway: &Incarnation,
+        number: u64,
+        statements: &[PresenceStatement],
+    ) -> Result<Life> {
+        let server = self.of_partition(partition);
+        self.0
+            .write(server, |state, now| {
+                ops::presence::state_presence(state, now, partition, gateway, number, statements)
+            })
+            .await?
+    }
+
+    async fn read_presence(
+        &self,
+        partition: Partition,
+        rooms: &[(Room, Option<PresenceVersion>)],
+    ) -> Result<PresenceRead> {
+        let server = self.of_partition(partition);
+        self.0
+            .read(server, |state, now| {
+                ops::presence::read_presence(state, now, partition, rooms)
+            })
+            .await
+    }
+
+    async fn forget_presence(&self, partition: Partition, rooms: &[Room], dead: &Incarnation) -> Result<()> {
+        let server = self.of_partition(partition);
+        self.0
+            .write(server, |state, now| {
+                ops::presence::forget_presence(state, now, partition, rooms, dead);
+            })
+            .await
+    }
+
+    async fn living(&self, incarnations: &[Incarnation]) -> Result<Vec<bool>> {
+        let mut living = Vec::new();
+        for incarnation in incarnations {
+            let server = self.of_incarnation(incarnation);
+            let lives = self
+                .0
+                .read(server, |state, now| {
+                    ops::membership::is_alive(state, now, incarnation)
+                })
+                .await?;
+            living.push(lives);
+        }
+        Ok(living)
     }
 }
 

@@ -88,6 +88,16 @@ impl Keys {
         format!("{}:{room}", self.of("r", partition))
     }
 
+    /// Who is in a room: incarnation and user → sessions.
+    pub(super) fn presence(&self, partition: Partition, room: &Room) -> String {
+        format!("{}:{room}", self.of("p", partition))
+    }
+
+    /// The version of that, and each gateway's last statement.
+    pub(super) fn presence_version(&self, partition: Partition, room: &Room) -> String {
+        format!("{}:{room}", self.of("pv", partition))
+    }
+
     pub(super) fn lease(&self, lease: &LeaseName) -> String {
         match lease {
             LeaseName::Partition(partition) => self.of("lease", *partition),
@@ -172,6 +182,8 @@ mod tests {
                     keys.queue(partition),
                     keys.history(partition, &room),
                     keys.routes(partition, &room),
+                    keys.presence(partition, &room),
+                    keys.presence_version(partition, &room),
                     keys.idempotency(partition, "billing", "{1}"),
                     keys.lease(&LeaseName::Partition(partition)),
                 ]

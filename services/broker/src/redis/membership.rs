@@ -70,7 +70,7 @@ impl Membership for RedisBroker {
 }
 
 impl RedisBroker {
-    async fn is_alive(&self, incarnation: &Incarnation) -> Result<bool> {
+    pub(super) async fn is_alive(&self, incarnation: &Incarnation) -> Result<bool> {
         let alive = self.keys().alive(incarnation);
         Ok(reply::number(self.call(Call::command("EXISTS", &alive).arg(&alive)).await?)? == 1)
     }

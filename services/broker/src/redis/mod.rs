@@ -24,6 +24,7 @@ mod membership;
 mod node;
 mod options;
 mod policy;
+mod presence;
 mod queue;
 mod record;
 mod reply;

@@ -47,6 +47,9 @@ scripts! {
     TAKE_LIST: "allow-oom", true, "take_list.lua";
     ADD_ROUTES: "allow-oom", true, "add_routes.lua";
     READ_HISTORY: "allow-oom", false, "read_history.lua";
+    STATE_PRESENCE: "allow-oom", true, "state_presence.lua";
+    READ_PRESENCE: "allow-oom", false, "read_presence.lua";
+    FORGET_PRESENCE: "allow-oom", true, "forget_presence.lua";
     APPEND_CHANNEL: "allow-oom", true, "append_channel.lua";
     TRIM_CHANNEL: "allow-oom", true, "trim_channel.lua";
 }

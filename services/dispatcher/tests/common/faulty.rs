@@ -13,8 +13,9 @@ use carillon_broker::{
     Append, AppendOutcome, Broker, BrokerError, ChannelAppend, ChannelReader, Channels, DeadLetter,
     DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant, HeadRead, Health, HistoryItem,
     HistoryPage, HistoryQuery, Incarnation, LeaseName, Leases, Life, Lists, Lives, Member, Membership,
-    PartitionGrant, PolicySnapshot, PolicyStore, Pressure, Queue, QueueRead, QueueReader, Record,
-    RecordOutcome, Result, Rooms, RoomsState, ServiceKind, SharedBroker, TakeOutcome,
+    PartitionGrant, PolicySnapshot, PolicyStore, Presence, PresenceRead, PresenceStatement, PresenceVersion,
+    Pressure, Queue, QueueRead, QueueReader, Record, RecordOutcome, Result, Rooms, RoomsState, ServiceKind,
+    SharedBroker, TakeOutcome,
 };
 use carillon_model::{Offset, Partition, PartitionCount, Room};
 use tokio::sync::watch;
@@ -270,6 +271,32 @@ impl Rooms for Faulty {
         limit: usize,
     ) -> Result<Vec<HistoryItem>> {
         through!(self.read_newest(room, below, limit))
+    }
+}
+
+#[async_trait]
+impl Presence for Faulty {
+    async fn state_presence(
+        &self,
+        partition: Partition,
+        gateway: &Incarnation,
+        number: u64,
+        statements: &[PresenceStatement],
+    ) -> Result<Life> {
+        through!(self.state_presence(partition, gateway, number, statements))
+    }
+    async fn read_presence(
+        &self,
+        partition: Partition,
+        rooms: &[(Room, Option<PresenceVersion>)],
+    ) -> Result<PresenceRead> {
+        through!(self.read_presence(partition, rooms))
+    }
+    async fn forget_presence(&self, partition: Partition, rooms: &[Room], dead: &Incarnation) -> Result<()> {
+        through!(self.forget_presence(partition, rooms, dead))
+    }
+    async fn living(&self, incarnations: &[Incarnation]) -> Result<Vec<bool>> {
+        through!(self.living(incarnations))
     }
 }
 

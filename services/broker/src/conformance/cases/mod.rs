@@ -20,6 +20,7 @@ mod leases;
 mod lists;
 mod membership;
 mod policy_and_health;
+mod presence;
 mod prev;
 mod queue;
 mod rooms;
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         histories::CASES,
         fencing::CASES,
         rooms::CASES,
+        presence::CASES,
         channels::CASES,
         membership::CASES,
         leases::CASES,

@@ -14,6 +14,7 @@ pub mod leases;
 pub mod lists;
 pub mod membership;
 pub mod policy;
+pub mod presence;
 pub mod queue;
 pub mod record;
 pub mod rooms;

@@ -60,7 +60,7 @@ impl Membership for MemoryBroker {
 }
 
 impl MemoryBroker {
-    fn lives(&self, incarnation: &Incarnation) -> bool {
+    pub(super) fn lives(&self, incarnation: &Incarnation) -> bool {
         self.of_incarnation(incarnation)
             .read(|state, now| membership::is_alive(state, now, incarnation))
     }

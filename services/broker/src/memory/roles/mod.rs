@@ -10,6 +10,7 @@ mod leases;
 mod lists;
 mod membership;
 mod policy;
+mod presence;
 mod queue;
 mod rooms;
 

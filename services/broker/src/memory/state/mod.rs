@@ -7,6 +7,7 @@ mod channel;
 mod lease;
 mod list;
 mod partition;
+mod presence;
 mod room;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -17,6 +18,7 @@ pub(in crate::memory) use channel::Channel;
 pub(in crate::memory) use lease::Lease;
 pub(in crate::memory) use list::List;
 pub(in crate::memory) use partition::{Buried, PartitionData};
+pub(in crate::memory) use presence::PresenceData;
 pub(in crate::memory) use room::RoomData;
 
 use crate::{BrokerError, Incarnation, Life, Member, PolicySnapshot, QueueItem, Result};

@@ -4,9 +4,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use carillon_model::{Offset, policy::HistoryLimits};
 
-use super::{OVERHEAD, milliseconds};
+use super::{OVERHEAD, milliseconds, presence::PresenceData};
 use crate::{
     HistoryItem, Incarnation,
+    presence::{EMPTY_PRESENCE_KEPT, PRESENCE_KEPT},
     rooms::{LAST_OFFSET_KEPT, ROUTE_KEPT},
 };
 
@@ -15,6 +16,7 @@ pub(in crate::memory) struct RoomData {
     last: Option<Expiring<Offset>>,
     history: Option<Expiring<History>>,
     routes: Option<Expiring<BTreeSet<Incarnation>>>,
+    presence: Option<Expiring<PresenceData>>,
 }
 
 /// A value that is gone at a moment of the server's clock.
@@ -106,6 +108,29 @@ impl RoomData {
         }
     }
 
+    /// Who is in it, if anything was stated lately.
+    pub(in crate::memory) fn presence(&self, now: u64) -> Option<&PresenceData> {
+        alive(&self.presence, now)
+    }
+
+    /// Changes who is in it.
+    pub(in crate::memory) fn with_presence(&mut self, now: u64, change: impl FnOnce(&mut PresenceData)) {
+        if alive(&self.presence, now).is_none() {
+            self.presence = None;
+        }
+        let presence = self.presence.get_or_insert_with(|| Expiring {
+            value: PresenceData::default(),
+            at: 0,
+        });
+        change(&mut presence.value);
+        let kept = if presence.value.is_empty() {
+            EMPTY_PRESENCE_KEPT
+        } else {
+            PRESENCE_KEPT
+        };
+        presence.at = now.saturating_add(milliseconds(kept));
+    }
+
     /// Frees what is expired. `false`: nothing is left.
     pub(in crate::memory) fn sweep(&mut self, now: u64) -> bool {
         if alive(&self.last, now).is_none() {
@@ -117,7 +142,10 @@ impl RoomData {
         if alive(&self.routes, now).is_none() {
             self.routes = None;
         }
-        self.last.is_some() || self.history.is_some() || self.routes.is_some()
+        if alive(&self.presence, now).is_none() {
+            self.presence = None;
+        }
+        self.last.is_some() || self.history.is_some() || self.routes.is_some() || self.presence.is_some()
     }
 
     /// Its bytes, about.
@@ -129,7 +157,8 @@ impl RoomData {
             .routes
             .as_ref()
             .map_or(0, |routes| OVERHEAD * routes.value.len() as u64);
-        history + routes + 2 * OVERHEAD
+        let presence = self.presence.as_ref().map_or(0, |presence| presence.value.used());
+        history + routes + presence + 2 * OVERHEAD
     }
 }
 
