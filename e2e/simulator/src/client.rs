@@ -134,6 +134,8 @@ fn take(number: usize, outgoing: &Outgoing, audit: &Audit, network: &Network, ro
                 );
             }
         }
+        // No simulated room has presence.
+        Outgoing::Presence(_) => {}
         Outgoing::Cursors(notes) => {
             for (room, note) in notes.iter().filter(|(room, _)| rooms.contains(room)) {
                 if let CursorNote::At { offset, recovered } = note {

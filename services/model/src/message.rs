@@ -32,7 +32,7 @@ impl EventName {
     pub const MAX_BYTES: usize = 200;
 
     /// Names a stock client raises itself, or that Carillon sends: a message must not look like one.
-    const RESERVED: [&'static str; 9] = [
+    const RESERVED: [&'static str; 12] = [
         "connect",
         "connect_error",
         "connecting",
@@ -42,6 +42,9 @@ impl EventName {
         "removeListener",
         "cursors",
         "token_expired",
+        "presence",
+        "presence_join",
+        "presence_leave",
     ];
 
     /// Checks a name.

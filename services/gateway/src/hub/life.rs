@@ -22,7 +22,8 @@ use tokio::{
 };
 
 use super::{
-    HubSettings, health::HubHealth, metrics::HubMetrics, route_table::RouteTable, standing::Standing,
+    HubSettings, health::HubHealth, metrics::HubMetrics, presence::PresenceDesk, route_table::RouteTable,
+    standing::Standing,
 };
 
 /// What a gateway says of itself.
@@ -92,6 +93,7 @@ pub(super) struct LifeTask {
     pub(super) partitions: PartitionCount,
     pub(super) standing: Standing,
     pub(super) routes: Arc<RouteTable>,
+    pub(super) presence: Arc<PresenceDesk>,
     pub(super) look_at_lives: Arc<Notify>,
 }
 
@@ -112,7 +114,7 @@ impl LifeTask {
                 () = at(second_at) => {
                     if let Some((_, partitions)) = second_look.take() {
                         // What an old primary still took in its last moments.
-                        self.routes.reassert(partitions);
+                        self.reassert(partitions);
                     }
                 }
                 _ = report.tick() => self.report().await,
@@ -126,6 +128,12 @@ impl LifeTask {
                 }
             }
         }
+    }
+
+    /// Whatever this gateway keeps in these partitions is written again.
+    fn reassert(&self, partitions: IndexSet<Partition>) {
+        self.presence.reassert(partitions.iter().copied());
+        self.routes.reassert(partitions);
     }
 
     async fn renew(&self) {
@@ -148,7 +156,7 @@ impl LifeTask {
                 metrics.reincarnations.inc();
                 let (incarnation, lives) = self.registrar.register_patiently().await;
                 self.standing.reincarnate(incarnation, lives.channel);
-                self.routes.reassert(self.partitions.partitions());
+                self.reassert(self.partitions.partitions().collect());
             }
             Err(error) => self.failed(&error),
         }
@@ -194,7 +202,7 @@ impl LifeTask {
             "a server failed over or restarted"
         );
         metrics.failovers.inc();
-        self.routes.reassert(changed.iter().copied());
+        self.reassert(changed.clone());
         let again = Instant::now() + settings.second_look;
         let (at, partitions) = second_look.get_or_insert_with(|| (again, IndexSet::new()));
         *at = again;

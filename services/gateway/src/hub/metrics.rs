@@ -33,6 +33,9 @@ pub struct HubMetrics {
     pub(super) broker_errors: IntCounterVec,
     pub(super) publishes: IntCounterVec,
     pub(super) rooms: IntGauge,
+    pub(super) presence_rooms: IntGauge,
+    pub(super) presence_watched_rooms: IntGauge,
+    pub(super) presence_events: IntCounterVec,
     pub(super) tail_bytes_gauge: IntGauge,
     pub(super) tail_bytes: Arc<AtomicUsize>,
 }
@@ -73,6 +76,14 @@ impl HubMetrics {
         )?;
         for result in ["fresh", "complete", "incomplete"] {
             recoveries.with_label_values(&[result]);
+        }
+        let presence_events = counters(
+            "presence_events_total",
+            "Events on who is in a room, by whether all was told or a change.",
+            "kind",
+        )?;
+        for kind in ["all", "change"] {
+            presence_events.with_label_values(&[kind]);
         }
         Ok(Self {
             sessions: gauge("sessions", "Sessions held.")?,
@@ -133,6 +144,12 @@ impl HubMetrics {
             )?,
             publishes: counters("publishes_total", "Messages of clients, by outcome.", "outcome")?,
             rooms: gauge("rooms", "Rooms held, lingering ones included.")?,
+            presence_rooms: gauge("presence_rooms", "Rooms whose presence this gateway states.")?,
+            presence_watched_rooms: gauge(
+                "presence_watched_rooms",
+                "Rooms whose presence a session watches.",
+            )?,
+            presence_events,
             tail_bytes_gauge: gauge("tail_bytes", "Bytes of recent messages kept in memory.")?,
             tail_bytes: Arc::default(),
         })
@@ -141,6 +158,13 @@ impl HubMetrics {
     pub(super) fn session(&self) -> SessionGauge {
         self.sessions.inc();
         SessionGauge(self.sessions.clone())
+    }
+
+    pub(super) fn presence_told(&self, summaries: u64, changes: u64) {
+        self.presence_events.with_label_values(&["all"]).inc_by(summaries);
+        self.presence_events
+            .with_label_values(&["change"])
+            .inc_by(changes);
     }
 
     /// How many sessions are held.

@@ -8,6 +8,7 @@
 //! - the [routes](routes)' keeper, which says in Redis what this gateway holds,
 //! - the [history](history) reader, which shards share,
 //! - the [life](life) task, which keeps the incarnation alive and sees failovers,
+//! - [presence], which knows who is in a room,
 //! - a line of [publishes](publish) per session.
 //!
 //! The rules they follow are DESIGN §5, *Gateway*; the simulator runs this code, not a model of it.
@@ -19,6 +20,7 @@ mod life;
 mod metrics;
 mod mutations;
 mod outbox;
+mod presence;
 mod publish;
 mod route_table;
 mod routes;
@@ -49,6 +51,7 @@ pub use health::{Check, HubHealth};
 pub use metrics::HubMetrics;
 pub use mutations::HubMutations;
 pub use outbox::{CloseReason, CursorNote, Delivery, OutboxReceiver, Outgoing};
+pub use presence::{PresenceNote, PresenceSummary};
 pub use publish::{Publish, PublishReceipt, Published};
 pub use session::{Connect, Identity, Joined, Refusal, RefusalCode, SessionHandle, Start};
 pub use settings::HubSettings;
@@ -57,6 +60,7 @@ use self::{
     channel::ChannelTask,
     history::{HistoryReader, HistoryRequests},
     life::{LifeTask, Registrar},
+    presence::{PresenceDesk, PresenceKeeper, PresenceWatcher},
     publish::{PublishDesk, Publisher},
     route_table::RouteTable,
     routes::RouteKeeper,
@@ -178,10 +182,12 @@ impl Hub {
         let requests = Arc::new(HistoryRequests::default());
         let look_at_lives = Arc::new(Notify::new());
         let ticks = Ticks::default();
+        let presence = Arc::new(PresenceDesk::new(partitions, &inner.settings));
         let around = Surroundings {
             partitions,
             policy,
             routes: Arc::clone(&routes),
+            presence: Arc::clone(&presence),
             history: Arc::clone(&requests),
             standing: standing.clone(),
             ticks: ticks.clone(),
@@ -241,8 +247,31 @@ impl Hub {
             LifeTask {
                 registrar,
                 partitions,
-                standing,
+                standing: standing.clone(),
                 routes,
+                presence: Arc::clone(&presence),
+                look_at_lives: Arc::clone(&look_at_lives),
+            }
+            .run(),
+        );
+        tasks.spawn(
+            PresenceKeeper {
+                broker: Arc::clone(&inner.broker),
+                desk: Arc::clone(&presence),
+                standing: standing.clone(),
+                settings: inner.settings.clone(),
+                metrics: inner.metrics.clone(),
+                look_at_lives: Arc::clone(&look_at_lives),
+            }
+            .run(),
+        );
+        tasks.spawn(
+            PresenceWatcher {
+                broker: Arc::clone(&inner.broker),
+                desk: presence,
+                standing,
+                settings: inner.settings.clone(),
+                metrics: inner.metrics.clone(),
                 look_at_lives,
             }
             .run(),

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::{
+    presence::PresenceNote,
     session::Refusal,
     shard::{SessionKey, Signals},
 };
@@ -95,6 +96,8 @@ pub enum Outgoing {
     Message(Arc<Delivery>),
     /// The event `cursors`.
     Cursors(IndexMap<Room, CursorNote>),
+    /// An event on who is in a room.
+    Presence(Arc<PresenceNote>),
 }
 
 /// Why a session ends.
@@ -216,6 +219,19 @@ impl Outbox {
         self.0.filled.notify_one();
     }
 
+    /// Queues an event on who is in a room, unless the outbox is full.
+    pub(super) fn push_presence(&self, note: &Arc<PresenceNote>) -> bool {
+        let mut waiting = self.0.waiting.lock();
+        if waiting.bytes > 0 && waiting.bytes + note.weight() > self.0.limit {
+            return false;
+        }
+        waiting.bytes += note.weight();
+        waiting.items.push_back(Outgoing::Presence(Arc::clone(note)));
+        drop(waiting);
+        self.0.filled.notify_one();
+        true
+    }
+
     /// Whether a message of this weight would find room, with half the outbox to spare for what follows. If not, the
     /// shard hears of it when it does.
     pub(super) fn has_room_for(&self, weight: usize) -> bool {
@@ -268,6 +284,7 @@ impl OutboxReceiver {
     pub fn written(&self, outgoing: &Outgoing) {
         let weight = match outgoing {
             Outgoing::Message(delivery) => delivery.weight,
+            Outgoing::Presence(note) => note.weight(),
             Outgoing::Cursors(notes) => notes.keys().map(|room| NOTE_WEIGHT + room.as_str().len()).sum(),
         };
         let mut waiting = self.shared.waiting.lock();

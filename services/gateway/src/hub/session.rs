@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     outbox::Delivery,
     outbox::{CloseReason, OutboxReceiver},
+    presence::{PresenceSummary, PresenceWish},
     publish::{Publish, PublishReceipt, Publisher},
     shard::{Request, SessionKey, Signals},
 };
@@ -228,6 +229,34 @@ impl SessionHandle {
             .await
             .map_err(|_| Refusal::gone())?;
         answer.await.map_err(|_| Refusal::gone())
+    }
+
+    /// Who is in a room the session is in, if policy keeps that.
+    pub async fn presence(&self, room: Room) -> Result<Arc<PresenceSummary>, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.wish(room, PresenceWish::Look(reply)).await?;
+        answer.await.map_err(|_| Refusal::gone())?
+    }
+
+    /// Begins or ends to be told who is in a room the session is in, if policy keeps that. First all of it comes through
+    /// the outbox, then what changes.
+    pub async fn watch_presence(&self, room: Room, watch: bool) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let wish = match watch {
+            true => PresenceWish::Watch(reply),
+            false => PresenceWish::Unwatch(reply),
+        };
+        self.wish(room, wish).await?;
+        answer.await.map_err(|_| Refusal::gone())?
+    }
+
+    async fn wish(&self, room: Room, wish: PresenceWish) -> Result<(), Refusal> {
+        let request = Request::Presence {
+            session: self.key,
+            room,
+            wish,
+        };
+        self.requests.send(request).await.map_err(|_| Refusal::gone())
     }
 
     /// Queues a message for a room, by policy. Synchronous, so that a session's messages keep the order of its calls;

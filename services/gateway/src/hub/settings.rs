@@ -48,6 +48,16 @@ pub struct HubSettings {
     /// How long a place above everything the queue ever held is doubted before it goes down: longer than it takes to
     /// give an old primary up.
     pub doubt: Duration,
+    /// How long a user who lost the last session stays in a room with presence.
+    pub presence_grace: Duration,
+    /// How often rooms are looked at whose presence somebody watches.
+    pub presence_look: Duration,
+    /// How often everything stated of presence is stated again; a third of how long it is kept.
+    pub presence_refresh: Duration,
+    /// Users that are stated by name per room; sessions of more count without one.
+    pub presence_users: usize,
+    /// Users that are named to a client at once.
+    pub presence_listed: usize,
     /// How often others are told of this gateway's state.
     pub report: Duration,
     /// How long a read of the channel waits.
@@ -92,6 +102,11 @@ impl HubSettings {
             look_at_lives: Duration::from_secs(1),
             second_look: Duration::from_secs(30),
             doubt: Duration::from_secs(2),
+            presence_grace: Duration::from_secs(15),
+            presence_look: Duration::from_secs(1),
+            presence_refresh: carillon_broker::presence::PRESENCE_KEPT / 3,
+            presence_users: 2_000,
+            presence_listed: 1_000,
             report: Duration::from_secs(5),
             channel_block: Duration::from_secs(2),
             watchdog: Duration::from_secs(5),

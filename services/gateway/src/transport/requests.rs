@@ -1,4 +1,4 @@
-//! What a client asks for: `join`, `leave`, `publish`, `history`, and the events that policy knows.
+//! What a client asks for: `join`, `leave`, `publish`, `history`, `presence`, and the events that policy knows.
 //!
 //! Publishes are handed to the hub at once, in the call that brought them, because their order is a promise. Everything
 //! that has to wait, waits in the session's [`Line`], whose task exists while there is something in it. Requests about
@@ -19,7 +19,7 @@ use super::{
     packet::{BadPacket, Event, Packet, data_of},
     session::Session,
 };
-use crate::hub::{Delivery, Publish, PublishReceipt, Refusal, RefusalCode, Start};
+use crate::hub::{Delivery, Joined, Publish, PublishReceipt, Refusal, RefusalCode, Start};
 
 /// Requests of one session that may wait for their answer.
 const LINE: usize = 512;
@@ -47,7 +47,8 @@ struct Inside {
 
 #[derive(Debug)]
 enum Request {
-    Join(Room, Start),
+    Join(Room, Start, Option<bool>),
+    Presence(Room),
     Leave(Room),
     History(Room, Option<Offset>, usize),
     Published(PublishReceipt),
@@ -58,7 +59,9 @@ impl Request {
     /// The room it must not overtake others in.
     fn room(&self) -> Option<&Room> {
         match self {
-            Self::Join(room, _) | Self::Leave(room) | Self::History(room, ..) => Some(room),
+            Self::Join(room, ..) | Self::Leave(room) | Self::History(room, ..) | Self::Presence(room) => {
+                Some(room)
+            }
             Self::Published(_) | Self::Refused(_) => None,
         }
     }
@@ -70,11 +73,12 @@ struct JoinRequest {
     room: String,
     since: Option<String>,
     rewind: Option<usize>,
+    presence: Option<bool>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LeaveRequest {
+struct RoomRequest {
     room: String,
 }
 
@@ -110,6 +114,7 @@ impl Session {
             "join" => ("join", join(&event)),
             "leave" => ("leave", leave(&event)),
             "history" => ("history", history(&event)),
+            "presence" => ("presence", room_of(&event).map(Request::Presence)),
             "publish" => ("publish", self.publish(&event, &attachments)),
             _ => ("event", self.policy_event(&event, &attachments)),
         };
@@ -120,7 +125,10 @@ impl Session {
         });
         match (&request, ack) {
             // Nobody waits for these answers.
-            (Request::Published(_) | Request::Refused(_) | Request::History(..), None) => {}
+            (
+                Request::Published(_) | Request::Refused(_) | Request::History(..) | Request::Presence(_),
+                None,
+            ) => {}
             _ => self.queue(ack, request),
         }
         Ok(())
@@ -178,10 +186,28 @@ impl Session {
         }
     }
 
+    /// Joins a room. Whether its presence is watched is in the answer where that was asked for: policy may keep none.
+    async fn join(&self, room: Room, start: Start, presence: Option<bool>) -> Result<JoinAnswer, Refusal> {
+        let joined = self.handle.join(room.clone(), start).await?;
+        let watched = match presence {
+            None => None,
+            Some(watch) => match self.handle.watch_presence(room, watch).await {
+                Ok(()) => Some(watch),
+                Err(refusal) if refusal.code == RefusalCode::Forbidden => Some(false),
+                Err(refusal) => return Err(refusal),
+            },
+        };
+        Ok(JoinAnswer {
+            joined,
+            presence: watched,
+        })
+    }
+
     async fn handle_request(self: Arc<Self>, ack: Option<u64>, request: Request) -> Option<Room> {
         let room = request.room().cloned();
         let answer = match request {
-            Request::Join(room, start) => self.handle.join(room, start).await.and_then(ok),
+            Request::Join(room, start, presence) => self.join(room, start, presence).await.and_then(ok),
+            Request::Presence(room) => self.handle.presence(room).await.and_then(ok),
             Request::Leave(room) => self.handle.leave(room).await.and_then(ok),
             Request::History(room, before, limit) => {
                 let found = self.handle.history(room, before, limit).await;
@@ -253,11 +279,16 @@ fn join(event: &Event<'_>) -> Result<Request, Refusal> {
         (None, Some(_)) => return Err(bad_request(format!("`rewind` is at most {MESSAGES}"))),
         (Some(_), Some(_)) => return Err(bad_request("give `since` or `rewind`, not both")),
     };
-    Ok(Request::Join(room(request.room)?, start))
+    Ok(Request::Join(room(request.room)?, start, request.presence))
 }
 
 fn leave(event: &Event<'_>) -> Result<Request, Refusal> {
-    Ok(Request::Leave(room(payload::<LeaveRequest>(event)?.room)?))
+    room_of(event).map(Request::Leave)
+}
+
+/// The room of a request that has nothing else.
+fn room_of(event: &Event<'_>) -> Result<Room, Refusal> {
+    room(payload::<RoomRequest>(event)?.room)
 }
 
 fn history(event: &Event<'_>) -> Result<Request, Refusal> {
@@ -301,6 +332,14 @@ fn bad_request(message: impl Into<String>) -> Refusal {
 
 fn hidden_binary() -> Refusal {
     bad_request("binary data must be the whole of an event's data; it can't be a part of an object or list")
+}
+
+#[derive(Serialize)]
+struct JoinAnswer {
+    #[serde(flatten)]
+    joined: Joined,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence: Option<bool>,
 }
 
 #[derive(Serialize)]

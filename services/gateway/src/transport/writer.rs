@@ -48,6 +48,7 @@ fn encode(outgoing: &Outgoing) -> Result<Packet, serde_json::Error> {
             let message = &delivery.message;
             Packet::message(message.event.as_str(), &message.data, &delivery.meta)
         }
+        Outgoing::Presence(note) => Packet::event(note.event, &note.argument),
         Outgoing::Cursors(notes) => Packet::event("cursors", &serde_json::to_string(notes)?),
     })
 }

@@ -9,7 +9,7 @@ use carillon_broker::{
 };
 use carillon_gateway::hub::{
     CloseReason, Connect, CursorNote, Delivery, Hub, HubMetrics, HubMutations, HubParts, HubSettings,
-    HubTasks, Identity, Joined, OutboxReceiver, Outgoing, Refusal, SessionHandle, Start,
+    HubTasks, Identity, Joined, OutboxReceiver, Outgoing, PresenceNote, Refusal, SessionHandle, Start,
 };
 use carillon_model::{
     Data, EventName, Message, MessageId, Offset, PartitionCount, Room, Sender,
@@ -30,6 +30,7 @@ pub(crate) struct Fixture {
     pub(crate) outbox_bytes: usize,
     rules: String,
     registry: Registry,
+    policy: watch::Sender<Arc<Policy>>,
     _tasks: HubTasks,
     owner: Option<(FencingToken, Life)>,
 }
@@ -50,7 +51,7 @@ impl Fixture {
     }
 
     async fn with_broker(broker: MemoryBroker, rules: &str) -> Self {
-        let (registry, hub, tasks) = start(&broker, rules, 1 << 20);
+        let (registry, policy, hub, tasks) = start(&broker, rules, 1 << 20);
         let rules = rules.to_owned();
         let fixture = Self {
             broker,
@@ -58,6 +59,7 @@ impl Fixture {
             outbox_bytes: 1 << 20,
             rules,
             registry,
+            policy,
             _tasks: tasks,
             owner: None,
         };
@@ -66,8 +68,18 @@ impl Fixture {
     }
 
     pub(crate) async fn restart(&mut self) {
-        (self.registry, self.hub, self._tasks) = start(&self.broker, &self.rules, self.outbox_bytes);
+        (self.registry, self.policy, self.hub, self._tasks) =
+            start(&self.broker, &self.rules, self.outbox_bytes);
         self.until(|fixture| fixture.hub.incarnation().is_some()).await;
+    }
+
+    pub(crate) fn set_policy(&self, rules: &str) {
+        self.policy.send_replace(Arc::new(policy(rules)));
+    }
+
+    /// The gateway dies without a word.
+    pub(crate) fn kill(self) -> MemoryBroker {
+        self.broker
     }
 
     pub(crate) async fn until(&self, condition: impl Fn(&Self) -> bool) {
@@ -87,10 +99,19 @@ impl Fixture {
     }
 
     pub(crate) async fn connect(&mut self, id: &str, since: &[(&str, Offset)]) -> TestSession {
+        self.connect_as(id, Identity::default(), since).await
+    }
+
+    pub(crate) async fn connect_as(
+        &mut self,
+        id: &str,
+        identity: Identity,
+        since: &[(&str, Offset)],
+    ) -> TestSession {
         let since = since.iter().map(|(name, offset)| (room(name), *offset)).collect();
         let connect = Connect {
             id: id.into(),
-            identity: Identity::default(),
+            identity,
             since,
         };
         let mut handle = self.hub.connect(connect).await.unwrap();
@@ -100,6 +121,7 @@ impl Fixture {
             outbox,
             read: VecDeque::new(),
             notes: Vec::new(),
+            presence: VecDeque::new(),
             gaps_told: 0,
         };
         session.note("all").await;
@@ -277,9 +299,13 @@ fn policy(rules: &str) -> Policy {
     .unwrap()
 }
 
-fn start(broker: &MemoryBroker, rules: &str, outbox_bytes: usize) -> (Registry, Hub, HubTasks) {
+fn start(
+    broker: &MemoryBroker,
+    rules: &str,
+    outbox_bytes: usize,
+) -> (Registry, watch::Sender<Arc<Policy>>, Hub, HubTasks) {
     let registry = Registry::new();
-    let (_, policy) = watch::channel(Arc::new(policy(rules)));
+    let (sender, policy) = watch::channel(Arc::new(policy(rules)));
     let (hub, tasks) = Hub::start(HubParts {
         broker: Arc::new(broker.clone()),
         policy,
@@ -291,7 +317,7 @@ fn start(broker: &MemoryBroker, rules: &str, outbox_bytes: usize) -> (Registry, 
         random: fastrand::Rng::new(),
         mutations: HubMutations::default(),
     });
-    (registry, hub, tasks)
+    (registry, sender, hub, tasks)
 }
 
 pub(crate) struct TestSession {
@@ -299,6 +325,7 @@ pub(crate) struct TestSession {
     outbox: OutboxReceiver,
     read: VecDeque<Outgoing>,
     notes: Vec<(Room, CursorNote)>,
+    pub(crate) presence: VecDeque<Arc<PresenceNote>>,
     pub(crate) gaps_told: usize,
 }
 
@@ -320,6 +347,10 @@ impl TestSession {
         self.outbox.written(&outgoing);
         match outgoing {
             Outgoing::Message(delivery) => Some(delivery),
+            Outgoing::Presence(note) => {
+                self.presence.push_back(note);
+                None
+            }
             Outgoing::Cursors(notes) => {
                 let gaps = notes
                     .values()

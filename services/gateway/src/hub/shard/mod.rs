@@ -9,6 +9,7 @@
 //! - [`member`]: where a session stands in a room
 //! - [`sessions`]: connecting, joining, leaving
 //! - [`fan_out`]: frames to members, in slices
+//! - [`presence`]: who of it is in rooms with presence
 //! - [`recovery`]: answers of Redis: routes, pages, catch-ups
 //! - [`reading`], [`judgement`], [`positions`], [`doubts`]: what an answer means, for a session and for a room
 
@@ -17,6 +18,7 @@ mod fan_out;
 mod judgement;
 mod member;
 mod positions;
+mod presence;
 mod reading;
 mod recovery;
 mod room;
@@ -46,6 +48,7 @@ use super::{
     metrics::HubMetrics,
     mutations::HubMutations,
     outbox::{CloseReason, Delivery, Outbox},
+    presence::{PresenceDesk, PresenceWish},
     route_table::RouteTable,
     routes::RoomState,
     session::{Identity, Joined, Refusal},
@@ -80,6 +83,11 @@ pub(super) enum Request {
         session: SessionKey,
         room: Room,
         reply: oneshot::Sender<bool>,
+    },
+    Presence {
+        session: SessionKey,
+        room: Room,
+        wish: PresenceWish,
     },
     /// Closes up to so many sessions; the answer is how many are left.
     Close {
@@ -192,6 +200,7 @@ pub(super) struct Surroundings {
     pub(super) partitions: PartitionCount,
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) routes: Arc<RouteTable>,
+    pub(super) presence: Arc<PresenceDesk>,
     pub(super) history: Arc<HistoryRequests>,
     pub(super) standing: Standing,
     pub(super) ticks: Ticks,
@@ -245,6 +254,7 @@ impl Shard {
                 _ = notes.tick() => {
                     self.tell_passed_over();
                     self.look_again();
+                    self.review_presence();
                 }
                 Some(request) = inbox.requests.recv(), if in_a_row < REQUESTS_IN_A_ROW => {
                     in_a_row += 1;
@@ -297,6 +307,7 @@ impl Shard {
                     .is_some_and(|session| session.rooms.contains_key(&room));
                 let _ = reply.send(member);
             }
+            Request::Presence { session, room, wish } => self.grant_presence(session, &room, wish),
             Request::Close { count, reason, reply } => {
                 let open = self.sessions.values_mut().filter(|session| !session.closing);
                 for session in open.take(count) {

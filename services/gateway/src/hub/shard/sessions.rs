@@ -198,6 +198,7 @@ impl Shard {
             }
         }
         session.rooms.insert(name.clone(), membership);
+        self.enter_presence(key, name);
         let partition = self.around.partitions.partition_of(name);
         let budget = || TailBudget {
             each: self.around.settings.tail_bytes,
@@ -250,6 +251,7 @@ impl Shard {
             )));
         }
         self.abandon(key, room);
+        self.around.presence.leave(room, key, false);
         Ok(())
     }
 
@@ -277,6 +279,7 @@ impl Shard {
         self.passed_over.swap_remove(&key);
         for room in session.rooms.keys() {
             self.abandon(key, room);
+            self.around.presence.leave(room, key, true);
         }
     }
 
