@@ -79,6 +79,18 @@ settings_section! {
         "outbox" => outbox: ByteSize = "1MiB", range "1KiB"..="1GiB";
         /// Rooms a session may join on request.
         "rooms_per_session" => rooms_per_session: usize = 200, range 1..=10000;
+        /// Sessions one user may have on this gateway; each gateway counts its own.
+        "sessions_per_user" => sessions_per_user: usize = 100, range 1..=1000000;
+        /// Clients that may connect per second, and as many at once; more are told to come back.
+        "connects" => connects: u32 = 1000, range 1..=1000000;
+        /// Events a session may send per second; more are refused, ten times more close the session.
+        "events.rate" => events_rate: u32 = 100, range 1..=1000000;
+        /// Events a session may send at once.
+        "events.burst" => events_burst: u32 = 500, range 1..=1000000;
+        /// How long a user who lost the connection stays in a room with presence.
+        "presence.grace" => presence_grace: Duration = "15s", range "0s"..="10m";
+        /// Users a gateway names per room with presence; sessions of more count without a name.
+        "presence.users" => presence_users: usize = 2000, range 1..=100000;
         /// Bytes of a frame or a request of a client.
         "frame" => frame: ByteSize = "100KiB", range "1KiB"..="64MiB";
         /// Bytes of recent messages kept in memory for reconnects.

@@ -111,6 +111,8 @@ pub enum CloseReason {
     FrameTooLarge,
     /// The client broke the protocol.
     Protocol,
+    /// The client sent far more events than it may.
+    Flooding,
     /// Pings were not answered.
     PingTimeout,
     /// The gateway hands its sessions over.
@@ -121,11 +123,12 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, for metrics of fixed cardinality.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ClientGone,
         Self::SlowReader,
         Self::FrameTooLarge,
         Self::Protocol,
+        Self::Flooding,
         Self::PingTimeout,
         Self::Draining,
         Self::Internal,
@@ -138,6 +141,7 @@ impl CloseReason {
             Self::SlowReader => "slow_reader",
             Self::FrameTooLarge => "frame_too_large",
             Self::Protocol => "protocol",
+            Self::Flooding => "flooding",
             Self::PingTimeout => "ping_timeout",
             Self::Draining => "draining",
             Self::Internal => "internal",

@@ -65,6 +65,9 @@ pub struct Refusal {
     pub code: RefusalCode,
     /// For people: what was wrong, and what to do.
     pub message: String,
+    /// When trying again may help, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 /// Why something was refused.
@@ -93,6 +96,8 @@ pub enum RefusalCode {
     KeyReused,
     /// More requests wait than a session may have.
     TooManyRequests,
+    /// The session sends events too quickly.
+    RateLimited,
     /// The broker is away; nothing was written.
     Unavailable,
     /// The broker's answer was lost; repeating with the same key is safe.
@@ -118,6 +123,7 @@ impl RefusalCode {
             Self::QueueFull => "queue_full",
             Self::KeyReused => "key_reused",
             Self::TooManyRequests => "too_many_requests",
+            Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
             Self::OutcomeUnknown => "outcome_unknown",
             Self::Full => "gateway_full",
@@ -138,7 +144,15 @@ impl Refusal {
         Self {
             code,
             message: message.into(),
+            retry_after_ms: None,
         }
+    }
+
+    /// Says when trying again may help.
+    #[must_use]
+    pub fn retry_after(mut self, wait: std::time::Duration) -> Self {
+        self.retry_after_ms = u64::try_from(wait.as_millis()).ok();
+        self
     }
 
     pub(super) fn gone() -> Self {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     flow,
+    limits::Limits,
     metrics::TransportMetrics,
     session::{self, EngineSocket, Slot},
     settings::TransportSettings,
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) settings: TransportSettings,
     pub(super) metrics: TransportMetrics,
+    pub(super) limits: Limits,
     pub(super) sockets: Sockets,
     /// Cancelled when the gateway hands its sessions over.
     pub(super) draining: CancellationToken,

@@ -32,6 +32,10 @@ pub enum HandshakeCode {
     TooManyRooms,
     /// The page it comes from may not connect.
     OriginRefused,
+    /// The user has as many sessions as there may be.
+    TooManySessions,
+    /// More connect at this moment than are taken in.
+    ConnectRate,
     /// The gateway holds as many as it may.
     GatewayFull,
     /// The gateway is on its way out.
@@ -42,7 +46,7 @@ pub enum HandshakeCode {
 
 impl HandshakeCode {
     /// All of them, for metrics.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::InvalidNamespace,
         Self::TokenInvalid,
@@ -51,6 +55,8 @@ impl HandshakeCode {
         Self::BadSince,
         Self::TooManyRooms,
         Self::OriginRefused,
+        Self::TooManySessions,
+        Self::ConnectRate,
         Self::GatewayFull,
         Self::Draining,
         Self::Unavailable,
@@ -67,6 +73,8 @@ impl HandshakeCode {
             Self::BadSince => "bad_since",
             Self::TooManyRooms => "too_many_rooms",
             Self::OriginRefused => "origin_refused",
+            Self::TooManySessions => "too_many_sessions",
+            Self::ConnectRate => "connect_rate",
             Self::GatewayFull => "gateway_full",
             Self::Draining => "draining",
             Self::Unavailable => "unavailable",
@@ -75,7 +83,10 @@ impl HandshakeCode {
 
     /// Whether trying again, here or elsewhere, may help without anything else being done.
     pub const fn is_passing(self) -> bool {
-        matches!(self, Self::GatewayFull | Self::Draining | Self::Unavailable)
+        matches!(
+            self,
+            Self::ConnectRate | Self::GatewayFull | Self::Draining | Self::Unavailable
+        )
     }
 }
 

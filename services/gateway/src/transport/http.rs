@@ -139,6 +139,13 @@ impl Router {
                 "this gateway is going; connect again to reach another",
             );
         }
+        if session.is_none() && !self.shared.limits.may_connect() {
+            self.shared.metrics.refused(HandshakeCode::ConnectRate);
+            return unavailable(
+                "connect_rate",
+                "too many clients connect at this moment; connect again a little later",
+            );
+        }
         if websocket {
             return self.websocket(request, switch, session);
         }

@@ -8,18 +8,21 @@
 //! - [`engine`] hears of connections and packets ([`packet`]), [`session`] takes the handshake ([`handshake`],
 //!   [`token`]) and becomes the client's [`writer`];
 //! - [`flow`] hands packets to Engine.IO without filling its queue;
-//! - [`requests`] answers what the client asks for.
+//! - [`limits`] bounds what one process, user and session may do;
+//! - [`requests`] does what the client asks for, [`answers`] says what became of it.
 //!
 //! Engine.IO (WebSockets, polling, upgrades, heartbeats) is the library's; the thin Socket.IO layer on top is ours.
 //! The library's own can't close the transport of one client (a client that is disconnected in Socket.IO's sense
 //! doesn't come back), gives the secret Engine.IO id to be shown as the session's, and has rooms where we have a hub.
 
+mod answers;
 mod engine;
 mod flow;
 mod frames;
 mod handshake;
 mod http;
 mod io;
+mod limits;
 mod listener;
 mod metrics;
 mod origin;
@@ -69,6 +72,7 @@ pub struct SocketIo {
 impl Transport for SocketIo {
     async fn serve(self, listener: TcpListener, draining: CancellationToken) {
         let shared = engine::Shared {
+            limits: limits::Limits::new(&self.settings),
             hub: self.hub,
             policy: self.policy,
             settings: self.settings,

@@ -7,19 +7,21 @@
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use carillon_model::{Data, EventName, MessageId, Offset, Room};
+use carillon_model::{Data, EventName, Offset, Room};
 use futures::{StreamExt, stream::FuturesUnordered};
 use indexmap::IndexSet;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 use super::{
+    answers::{JoinAnswer, history_answer, ok, refused},
+    limits::Verdict,
     packet::{BadPacket, Event, Packet, data_of},
     session::Session,
 };
-use crate::hub::{Delivery, Joined, Publish, PublishReceipt, Refusal, RefusalCode, Start};
+use crate::hub::{Publish, PublishReceipt, Refusal, RefusalCode, Start};
 
 /// Requests of one session that may wait for their answer.
 const LINE: usize = 512;
@@ -27,8 +29,6 @@ const LINE: usize = 512;
 const SIDE_BY_SIDE: usize = 32;
 /// Messages one answer may bring, and a join may go back.
 const MESSAGES: usize = 100;
-/// Bytes of messages in one answer, after which it ends early.
-const HISTORY_BYTES: usize = 512 << 10;
 
 /// A session's requests that wait.
 #[derive(Debug, Default)]
@@ -100,6 +100,15 @@ struct PublishRequest<'a> {
     key: Option<String>,
 }
 
+/// What came from a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// An event, which is handled or refused.
+    Event,
+    /// One of so many that the session is to be closed.
+    Flood,
+}
+
 impl Session {
     /// Handles an event. An error means that it is none, and ends the connection.
     pub(super) fn event(
@@ -107,10 +116,13 @@ impl Session {
         body: &str,
         ack: Option<u64>,
         attachments: Vec<Bytes>,
-    ) -> Result<(), BadPacket> {
+    ) -> Result<Heard, BadPacket> {
         let event = Event::parse(body)?;
         let metrics = &self.shared.metrics;
+        let verdict = self.events.judge();
         let (label, request) = match event.name.as_str() {
+            _ if verdict == Verdict::Close => return Ok(Heard::Flood),
+            _ if let Verdict::Refuse(refusal) = verdict => ("event", Err(refusal)),
             "join" => ("join", join(&event)),
             "leave" => ("leave", leave(&event)),
             "history" => ("history", history(&event)),
@@ -131,7 +143,7 @@ impl Session {
             ) => {}
             _ => self.queue(ack, request),
         }
-        Ok(())
+        Ok(Heard::Event)
     }
 
     fn publish(&self, event: &Event<'_>, attachments: &[Bytes]) -> Result<Request, Refusal> {
@@ -332,94 +344,4 @@ fn bad_request(message: impl Into<String>) -> Refusal {
 
 fn hidden_binary() -> Refusal {
     bad_request("binary data must be the whole of an event's data; it can't be a part of an object or list")
-}
-
-#[derive(Serialize)]
-struct JoinAnswer {
-    #[serde(flatten)]
-    joined: Joined,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    presence: Option<bool>,
-}
-
-#[derive(Serialize)]
-struct Fine<T> {
-    ok: bool,
-    #[serde(flatten)]
-    answer: T,
-}
-
-type Answer = (String, Vec<Bytes>);
-
-fn ok<T: Serialize>(answer: T) -> Result<Answer, Refusal> {
-    // Flattened, a unit adds nothing.
-    encoded(&Fine { ok: true, answer }).map(|text| (text, Vec::new()))
-}
-
-fn encoded<T: Serialize>(answer: &T) -> Result<String, Refusal> {
-    serde_json::to_string(answer).map_err(|error| {
-        Refusal::new(
-            RefusalCode::Unavailable,
-            format!("the answer can't be written: {error}"),
-        )
-    })
-}
-
-fn refused(refusal: &Refusal) -> String {
-    serde_json::json!({ "ok": false, "error": refusal }).to_string()
-}
-
-#[derive(Serialize)]
-struct Past<'a> {
-    event: &'a EventName,
-    data: &'a RawValue,
-    room: &'a Room,
-    offset: Offset,
-    id: MessageId,
-    ts: u64,
-}
-
-#[derive(Serialize)]
-struct HistoryAnswer<'a> {
-    ok: bool,
-    messages: Vec<Past<'a>>,
-}
-
-fn history_answer(deliveries: Vec<Arc<Delivery>>) -> Result<Answer, Refusal> {
-    let mut attachments = Vec::new();
-    let mut data = Vec::new();
-    let mut bytes = 0;
-    for delivery in &deliveries {
-        bytes += delivery.weight;
-        if bytes > HISTORY_BYTES && !data.is_empty() {
-            break;
-        }
-        let json = match &delivery.message.data {
-            Data::Json(json) => String::from_utf8_lossy(json).into_owned(),
-            Data::Binary(binary) => {
-                attachments.push(binary.clone());
-                format!(r#"{{"_placeholder":true,"num":{}}}"#, attachments.len() - 1)
-            }
-        };
-        let json = RawValue::from_string(json).map_err(|error| {
-            Refusal::new(
-                RefusalCode::Unavailable,
-                format!("a message can't be read: {error}"),
-            )
-        })?;
-        data.push(json);
-    }
-    let messages = deliveries.iter().zip(&data).map(|(delivery, data)| Past {
-        event: &delivery.message.event,
-        data,
-        room: &delivery.room,
-        offset: delivery.offset,
-        id: delivery.message.id,
-        ts: delivery.message.accepted_at,
-    });
-    let answer = HistoryAnswer {
-        ok: true,
-        messages: messages.collect(),
-    };
-    Ok((encoded(&answer)?, attachments))
 }

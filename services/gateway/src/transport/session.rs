@@ -18,8 +18,9 @@ use super::{
     engine::Shared,
     flow::{Closed, Sender},
     handshake::{Auth, HandshakeCode, HandshakeRefusal},
+    limits::{EventLimits, Place},
     packet::{ClientPacket, Packet},
-    requests::Line,
+    requests::{Heard, Line},
     websocket::Wire,
     writer::write,
 };
@@ -79,6 +80,8 @@ pub(super) struct Session {
     pub(super) handle: SessionHandle,
     pub(super) sender: Sender,
     pub(super) line: Line,
+    pub(super) events: EventLimits,
+    _place: Place,
     pub(super) shared: Arc<Shared>,
     end: watch::Receiver<Option<CloseReason>>,
 }
@@ -218,6 +221,7 @@ async fn ask_for_session(
     let auth = asked?;
     let policy = Arc::clone(&shared.policy.borrow());
     let identity = auth.identify(&shared.settings, &policy)?;
+    let place = shared.limits.enter(identity.user.as_ref())?;
     let since = auth.cursors(shared.settings.cursors)?;
     // Whoever knows the Engine.IO id can speak for a client that polls, and session ids are no secret: they name
     // rooms, and the demo shows them to everybody. Only clients of version 2 insist on one id for both.
@@ -243,6 +247,8 @@ async fn ask_for_session(
         handle,
         sender: Sender::new(Arc::clone(socket)),
         line: Line::default(),
+        events: EventLimits::new(&shared.settings),
+        _place: place,
         shared: Arc::clone(shared),
         end: socket.data.end.subscribe(),
     });
@@ -350,8 +356,15 @@ fn event(socket: &Arc<EngineSocket>, body: &str, ack: Option<u64>, attachments: 
         State::Live(session) => Arc::clone(session),
         State::Waiting(_) | State::Outside => return,
     };
-    if session.event(body, ack, attachments).is_err() {
-        socket.close(DisconnectReason::PacketParsingError);
+    match session.event(body, ack, attachments) {
+        Ok(Heard::Event) => {}
+        Ok(Heard::Flood) => {
+            socket.data.end_with(CloseReason::Flooding);
+            close_transport(&session.shared, socket);
+        }
+        Err(_) => {
+            socket.close(DisconnectReason::PacketParsingError);
+        }
     }
 }
 

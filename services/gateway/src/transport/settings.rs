@@ -15,6 +15,14 @@ pub struct TransportSettings {
     pub connections: usize,
     /// Bytes of one message or one polling request of a client.
     pub message_bytes: usize,
+    /// Sessions a user may have in this process.
+    pub sessions_per_user: usize,
+    /// Clients that may connect per second, and as many at once.
+    pub connects: u32,
+    /// Events a session may send per second.
+    pub events: u32,
+    /// Events a session may send at once.
+    pub events_at_once: u32,
     /// Cursors a client may bring.
     pub cursors: usize,
     /// How often a ping is sent.
@@ -42,6 +50,10 @@ impl Default for TransportSettings {
             token_key: None,
             connections: 60_000,
             message_bytes: 100 << 10,
+            sessions_per_user: 100,
+            connects: 1_000,
+            events: 100,
+            events_at_once: 500,
             cursors: 200,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),

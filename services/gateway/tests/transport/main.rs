@@ -5,6 +5,7 @@
 
 mod client;
 mod fixture;
+mod limits;
 mod page;
 mod sessions;
 mod wire;
