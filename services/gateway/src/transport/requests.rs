@@ -217,6 +217,7 @@ impl Session {
 
     async fn handle_request(self: Arc<Self>, ack: Option<u64>, request: Request) -> Option<Room> {
         let room = request.room().cloned();
+        let counted = matches!(request, Request::Refused(_));
         let answer = match request {
             Request::Join(room, start, presence) => self.join(room, start, presence).await.and_then(ok),
             Request::Presence(room) => self.handle.presence(room).await.and_then(ok),
@@ -234,6 +235,9 @@ impl Session {
             },
             Request::Refused(refusal) => Err(refusal),
         };
+        if let (Err(refusal), false) = (&answer, counted) {
+            self.shared.metrics.request_refused(refusal.code);
+        }
         if let Some(ack) = ack {
             let (argument, attachments) = answer.unwrap_or_else(|refusal| (refused(&refusal), Vec::new()));
             self.answer(Packet::ack(ack, &argument, attachments)).await;
