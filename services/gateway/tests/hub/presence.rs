@@ -182,41 +182,37 @@ impl Lobby for carillon_broker::MemoryBroker {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_failover_takes_back_is_stated_again() {
-    let mut fixture = Fixture::new(RULES).await;
-    let mut eve = enter(&mut fixture, "e1", "eve").await;
+    let mut one = Fixture::new(RULES).await;
+    let mut two = one.another_gateway().await;
+    let mut eve = enter(&mut two, "e1", "eve").await;
     watch(&eve).await;
     assert_eq!(eve.told().await, "eve/1");
-    let old = fixture.broker.server_state(0);
-    let ann = enter(&mut fixture, "a1", "ann").await;
+    let broker = one.broker.clone();
+    let fail_over = |state, life: &str| broker.replace_server_state(0, state, Life(life.into()), 0);
+    let old = broker.server_state(0);
+    let ann = enter(&mut one, "a1", "ann").await;
     assert_eq!(eve.told().await, "+ann");
-    let fail_over = |state, life: &str| {
-        fixture
-            .broker
-            .replace_server_state(0, state, Life(life.into()), 0)
-    };
     fail_over(old, "second");
     eve.told_nothing(60).await;
     assert_eq!(eve.sees().await, "ann,eve/2");
-    // And what it brings back is taken away again.
-    let old = fixture.broker.server_state(0);
+    // And whom it brings back is taken away again, also where nobody is left.
+    let mut ben = one.connect_as("b1", user("ben"), &[]).await;
+    ben.join("cellar", Start::Now).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let old = broker.server_state(0);
     ann.handle().leave(room("lobby")).await.unwrap();
+    ben.handle().leave(room("cellar")).await.unwrap();
     assert_eq!(eve.told().await, "-ann");
     fail_over(old, "third");
     sleep(Duration::from_secs(60)).await;
-    let asked = [(room("lobby"), None)];
-    let read = fixture
-        .broker
-        .read_presence(fixture.broker.of_lobby(), &asked)
-        .await
-        .unwrap();
-    let stated: Vec<_> = read.rooms[0]
-        .as_ref()
-        .unwrap()
-        .gateways
-        .values()
-        .flatten()
+    let asked = [(room("lobby"), None), (room("cellar"), None)];
+    let read = broker.read_presence(broker.of_lobby(), &asked).await.unwrap();
+    let stated: Vec<Vec<_>> = read
+        .rooms
+        .iter()
+        .map(|found| found.as_ref().unwrap().gateways.values().flatten().collect())
         .collect();
-    assert_eq!(stated, [(&Some(Arc::from("eve")), &1)]);
+    assert_eq!(stated, [vec![(&Some(Arc::from("eve")), &1)], vec![]]);
 }
 
 #[tokio::test(start_paused = true)]
