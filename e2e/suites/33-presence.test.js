@@ -19,8 +19,9 @@ let redis;
 let gateways;
 let settings;
 let policy;
+let ingest;
 
-const rules = (presence) => `anonymous: { sessions: true }\nrooms:\n- { match: quiet, join: anyone }\n- { match: "*", join: anyone, publish: anyone, presence: ${presence} }\n`;
+const rules = (presence) => `anonymous: { sessions: true, producers: true }\nrooms:\n- { match: quiet, join: anyone }\n- { match: "*", join: anyone, publish: anyone, presence: ${presence} }\n`;
 
 /** One tab of a user, which keeps the presence of the lobby as the client guide says. */
 class Tab {
@@ -79,8 +80,9 @@ before(async () => {
     CARILLON_IDENTITY__HS256_SECRET: secret,
     CARILLON_GATEWAY__PRESENCE__GRACE: `${GRACE}ms`,
   };
-  for (const kind of ['gateway', 'gateway', 'dispatcher']) children.push(await Service.start(kind, settings));
+  for (const kind of ['gateway', 'gateway', 'dispatcher', 'ingest']) children.push(await Service.start(kind, settings));
   gateways = children.slice(1, 3);
+  ingest = children[4];
 });
 after(async () => {
   tabs.forEach((tab) => tab.close());
@@ -98,6 +100,8 @@ test('three tabs on two gateways are one user, and everybody sees the same', asy
     await until('the sessions are counted', async () => (await tab.ask()).sessions === 5);
     assert.deepEqual((await tab.ask()).users, ['ann', 'eve']);
   }
+  const asked = await fetch(`${ingest.ingest}/v1/rooms/${room}/presence`);
+  assert.deepEqual([asked.status, await asked.json()], [200, { room, users: ['ann', 'eve'], sessions: 5 }]);
   assert.deepEqual(eve.events.slice(1), ['+ann'], 'once');
   assert.deepEqual(stranger.events, [], 'who did not ask is told nothing');
   // Two tabs go: she is still there. The third: she leaves, once, after the grace time.
@@ -185,6 +189,7 @@ test('policy decides, and may change its mind', async () => {
   assert.equal((await eve.ask('presence', { room: 'quiet' })).error.code, 'forbidden');
   fs.writeFileSync(policy, rules(false));
   await until('she is told', () => eve.error?.code === 'forbidden');
+  assert.equal((await fetch(`${ingest.ingest}/v1/rooms/quiet/presence`)).status, 403);
   await until('nothing is kept', () => redis.cli('--scan', '--pattern', `carillon:p:*:${room}`).trim() === '');
   fs.writeFileSync(policy, rules(true));
   await until('it is kept again', async () => (await eve.ask()).ok);

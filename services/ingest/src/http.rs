@@ -19,6 +19,7 @@ use tracing::{Instrument, Span, field::Empty, info_span};
 use crate::{
     Ingest, body,
     metrics::Outcome,
+    presence,
     problem::{Kind, Problem},
     producer::Caller,
 };
@@ -27,6 +28,7 @@ use crate::{
 pub fn router(ingest: Ingest) -> Router {
     Router::new()
         .route("/v1/messages", post(publish).fallback(only_post))
+        .merge(presence::routes())
         .fallback(no_such_path)
         .with_state(ingest)
 }

@@ -21,6 +21,7 @@ mod body;
 mod guarded;
 mod http;
 mod metrics;
+mod presence;
 mod problem;
 mod producer;
 mod quota;
@@ -44,6 +45,7 @@ pub use settings::IngestSettings;
 #[derive(Clone)]
 pub struct Ingest {
     shared: Arc<Shared>,
+    presence: Option<presence::Source>,
 }
 
 struct Shared {
@@ -80,6 +82,7 @@ impl Ingest {
                 metrics,
                 health,
             }),
+            presence: None,
         }
     }
 }

@@ -50,7 +50,8 @@ impl Door {
             health,
             ground.policy.subscribe(),
             IngestMetrics::new(&ground.chassis.metrics)?,
-        );
+        )
+        .with_presence(broker.clone(), Broker::partitions(&*broker));
         let observed = ingest.clone();
         ground
             .chassis
