@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytesize::ByteSize;
 use carillon_chassis::{
+    setting_words,
     settings::{AdminSettings, LogSettings, PolicySettings, Preset, Secret, SecretUrl, TelemetrySettings},
     settings_section, settings_tree,
 };
@@ -24,13 +25,25 @@ settings_tree! {
     }
 }
 
+setting_words! {
+    /// What stands behind the address of Redis.
+    pub(crate) enum RedisMode {
+        /// One server.
+        Standalone = "standalone",
+        /// Sentinels that know who the master is.
+        Sentinel = "sentinel",
+        /// A cluster.
+        Cluster = "cluster",
+    }
+}
+
 settings_section! {
     /// Where the services meet. `carillon dev` needs none of it.
     pub(crate) struct RedisSettings in "redis" {
         /// The server, a node of the cluster, or a sentinel: `redis://`, or `rediss://` for TLS, with user and password if needed.
         "url" => url: SecretUrl = "redis://127.0.0.1:6379";
         /// What stands behind the address: `standalone`, `sentinel` or `cluster`.
-        "mode" => mode: String = "standalone";
+        "mode" => mode: RedisMode = "standalone";
         /// Further sentinels or nodes of the cluster, as `host:port`.
         "nodes" => nodes: Vec<String>;
         /// The master's name at the sentinels.
