@@ -22,6 +22,7 @@ settings_tree! {
         admin: AdminSettings,
         log: LogSettings,
         telemetry: TelemetrySettings,
+        client: ClientSettings,
     }
 }
 
@@ -152,6 +153,20 @@ settings_section! {
     pub(crate) struct IdentitySettings in "identity" {
         /// The secret that HS256 tokens are signed with. Without it every token is refused.
         "hs256_secret" => hs256_secret: Option<Secret>;
+    }
+}
+
+settings_section! {
+    /// What `carillon push` and `carillon tail` talk to. Services do not read it.
+    pub(crate) struct ClientSettings in "client" {
+        /// The ingest to send messages to.
+        "ingest" => ingest: String = "http://127.0.0.1:8080";
+        /// The producer's key.
+        "key" => key: Option<Secret>;
+        /// The gateways to listen at; one after the other is tried.
+        "gateways" => gateways: Vec<String> = "http://127.0.0.1:3000";
+        /// The token to listen with.
+        "token" => token: Option<Secret>;
     }
 }
 
