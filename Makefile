@@ -49,7 +49,7 @@ simulate: ## the simulator suite, or one schedule with a trace: make simulate MI
 bench: ## load one `carillon dev` from this machine and print what was measured
 	@scripts/bench $(ARGS)
 
-docs: ## generate docs/settings.md from the code, and the Rust documentation under target/doc
+docs: ## generate docs/settings.md and docs/cli.md from the code, and the Rust documentation under target/doc
 	@scripts/docs
 
 screenshots: ## pictures of the page in a real Chromium, under e2e/.artifacts

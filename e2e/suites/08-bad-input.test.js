@@ -100,7 +100,7 @@ test('a poison entry in the queue becomes a dead letter, and the next goes on', 
   const { body } = await post(ingest.ingest, message, authorization);
   await until('the next message came', () => listener.of('lobby').some(({ id }) => id === body.id), 60_000);
   const env = { ...process.env, CARILLON_REDIS__URL: redis.url, CARILLON_BROKER__PARTITIONS: '8' };
-  const list = () => spawnSync(process.env.E2E_BINARY, ['dlq', 'list'], { env, encoding: 'utf8' });
+  const list = () => spawnSync(process.env.E2E_BINARY, ['dlq', 'list', '--output', 'json'], { env, encoding: 'utf8' });
   const letters = await until('the dead letters are listed', () => {
     const lines = list().stdout.trim().split('\n').filter(Boolean);
     return lines.length >= queues.length && lines.map((line) => JSON.parse(line));

@@ -20,6 +20,7 @@ pub mod dead_letters;
 pub mod error;
 pub mod health;
 pub mod identity;
+pub mod inspection;
 pub mod leases;
 pub mod lists;
 pub mod membership;
@@ -37,6 +38,7 @@ pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetterSource, DeadLetters};
 pub use error::{BrokerError, Result};
 pub use health::{Health, Lives, Pressure};
 pub use identity::{FencingToken, Incarnation, Life};
+pub use inspection::{Inspection, RoomsCursor, RoomsPage};
 pub use leases::{Grant, LeaseName, Leases, PartitionGrant};
 pub use lists::{ListItem, Lists, TakeOutcome};
 pub use membership::{Member, Membership, ServiceKind};
@@ -65,6 +67,7 @@ pub trait Broker:
     + DeadLetters
     + PolicyStore
     + Health
+    + Inspection
     + std::fmt::Debug
 {
     /// How many partitions this installation was born with.

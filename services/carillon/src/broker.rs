@@ -13,21 +13,22 @@ use carillon_chassis::{
 };
 use carillon_model::PartitionCount;
 
-use crate::settings::Settings;
+use crate::settings::{RedisMode, Settings};
 
 /// A broker on the Redis of the settings. Redis may be away: every call then fails until it is back.
 pub(crate) fn redis(settings: &Settings) -> anyhow::Result<SharedBroker> {
+    Ok(Arc::new(connect(settings)?))
+}
+
+/// The same, for who asks what only Redis can tell.
+pub(crate) fn connect(settings: &Settings) -> anyhow::Result<RedisBroker> {
     let redis = &settings.redis;
-    let mode = match redis.mode.as_str() {
-        "standalone" => Mode::Standalone,
-        "sentinel" => Mode::Sentinel {
+    let mode = match redis.mode {
+        RedisMode::Standalone => Mode::Standalone,
+        RedisMode::Sentinel => Mode::Sentinel {
             master: redis.sentinel_master.clone(),
         },
-        "cluster" => Mode::Cluster,
-        other => {
-            let text = format!("redis.mode: `{other}` is not one of standalone, sentinel, cluster");
-            return Err(Misconfigured(text).into());
-        }
+        RedisMode::Cluster => Mode::Cluster,
     };
     let options = RedisOptions {
         url: redis.url.expose().to_owned(),
@@ -45,8 +46,7 @@ pub(crate) fn redis(settings: &Settings) -> anyhow::Result<SharedBroker> {
         wait_replicas: redis.wait_replicas,
         allow_no_persistence: redis.allow_no_persistence,
     };
-    let broker = RedisBroker::new(options).map_err(|error| Misconfigured(error.to_string()))?;
-    Ok(Arc::new(broker))
+    Ok(RedisBroker::new(options).map_err(|error| Misconfigured(error.to_string()))?)
 }
 
 /// The number of partitions, which is in range.

@@ -1,19 +1,19 @@
 //! The command line: which subcommand does what.
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use carillon_chassis::run::{self, Service, SettingsFlags};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    dead_letters::{self, DeadLetterCommand},
     services,
     settings::Settings,
+    tools::{self, ToolArguments, examples},
 };
 
-/// Real-time push over Socket.IO: POST a message, and every listener of its room gets it, in order, once.
+/// Real-time push over Socket.IO: POST a message, and every listener of its room gets it, in order, once
 #[derive(Debug, Parser)]
-#[command(name = "carillon", version, arg_required_else_help = true)]
+#[command(name = "carillon", version, arg_required_else_help = true, after_help = examples::CARILLON)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -22,39 +22,64 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Gateway, dispatcher and ingest in one process, on loopback and without Redis
-    ///
-    /// Example: carillon dev, then
-    /// curl -X POST http://127.0.0.1:8080/v1/messages -H 'content-type: application/json'
-    /// -d '{"to":"all","event":"chat message","data":"hello"}'
+    #[command(after_help = examples::DEV)]
     Dev(SettingsFlags),
     /// Holds clients' connections and brings them their rooms' messages
-    ///
-    /// Example: carillon gateway --redis.url redis://redis:6379 --policy.file policy.yaml
+    #[command(after_help = examples::GATEWAY)]
     Gateway(SettingsFlags),
     /// Works off the queues: into histories, and on to the gateways that hold a target
-    ///
-    /// Example: carillon dispatcher --redis.url redis://redis:6379
+    #[command(after_help = examples::DISPATCHER)]
     Dispatcher(SettingsFlags),
     /// Takes messages from producers over HTTP
-    ///
-    /// Example: carillon ingest --redis.url redis://redis:6379 --ingest.http.listen 0.0.0.0:8080
+    #[command(after_help = examples::INGEST)]
     Ingest(SettingsFlags),
-    /// Prints the reference of all settings, as Markdown
-    ///
-    /// Example: carillon settings
-    Settings,
+    /// Sends messages, and says what became of each
+    #[command(after_help = examples::PUSH)]
+    Push(tools::PushArguments),
+    /// Shows rooms as clients see them, and misses nothing over reconnects
+    #[command(after_help = examples::TAIL)]
+    Tail(tools::TailArguments),
+    /// Shows which gateways hold a room, or which rooms are held
+    #[command(after_help = examples::ROOMS)]
+    Rooms(tools::RoomsArguments),
+    /// Lists the gateways that live, with their sessions
+    #[command(after_help = examples::GATEWAYS)]
+    Gateways(ToolArguments),
     /// Lists, replays or drops messages that could not be handled
-    ///
-    /// Example: carillon dlq list --redis.url redis://redis:6379
     Dlq {
         #[command(subcommand)]
-        command: DeadLetterCommand,
+        command: tools::dead_letters::DeadLetterCommand,
     },
+    /// Checks settings, policy file and Redis before a service starts on them
+    Config {
+        #[command(subcommand)]
+        command: tools::config::ConfigCommand,
+    },
+    /// Checks a policy, and says which of its rules decides
+    Policy {
+        #[command(subcommand)]
+        command: tools::PolicyCommand,
+    },
+    /// Prints what a shell needs to complete commands
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Writes manual pages
+    #[command(after_help = examples::MAN)]
+    Man(tools::ReferenceArguments),
+    /// Prints the reference of all settings, as Markdown
+    #[command(after_help = examples::SETTINGS)]
+    Settings,
+    /// Prints the reference of all commands, as Markdown
+    #[command(after_help = examples::COMMANDS)]
+    Commands,
 }
 
 /// Runs what the command line says; the exit code is that of DESIGN §13.
 pub(crate) fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse_from(tools::settings_last(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => return run::bad_usage(&error),
     };
@@ -71,14 +96,17 @@ pub(crate) fn run() -> ExitCode {
         Command::Ingest(flags) => {
             service("carillon-ingest", "carillon ingest", flags).run(services::ingest::serve)
         }
-        Command::Settings => {
-            let reference = carillon_chassis::settings::reference::<Settings>();
-            match std::io::stdout().write_all(reference.as_bytes()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::from(run::exit::FAILED),
-            }
-        }
-        Command::Dlq { command } => dead_letters::run(command),
+        Command::Push(arguments) => tools::push(arguments),
+        Command::Tail(arguments) => tools::tail(arguments),
+        Command::Rooms(arguments) => tools::rooms(arguments),
+        Command::Gateways(arguments) => tools::gateways(&arguments),
+        Command::Dlq { command } => tools::dead_letters::dead_letters(command),
+        Command::Config { command } => tools::config::config(&command),
+        Command::Policy { command } => tools::policy(command),
+        Command::Completions { shell } => tools::completions(shell, Arguments::command()),
+        Command::Man(arguments) => tools::manual(&arguments, Arguments::command()),
+        Command::Settings => tools::settings(),
+        Command::Commands => tools::commands(Arguments::command()),
     }
 }
 
@@ -89,4 +117,31 @@ fn service(name: &'static str, command: &'static str, flags: SettingsFlags) -> S
         .drain_timeout(|settings: &Settings| {
             settings.gateway.drain_timeout + std::time::Duration::from_secs(5)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_command_shows_examples() {
+        let mut command = Arguments::command();
+        command.clone().debug_assert();
+        command.build();
+        let mut without = Vec::new();
+        let mut look = vec![command];
+        while let Some(command) = look.pop() {
+            let groups = command.has_subcommands() && command.get_name() != "carillon";
+            let shows = command
+                .get_after_help()
+                .is_some_and(|help| help.to_string().contains("\n  $ "));
+            if !groups && !shows && command.get_name() != "help" {
+                without.push(command.get_name().to_owned());
+            }
+            if command.get_name() != "help" {
+                look.extend(command.get_subcommands().cloned());
+            }
+        }
+        assert_eq!(without, Vec::<String>::new());
+    }
 }

@@ -2,10 +2,10 @@
 
 mod broker;
 mod cli;
-mod dead_letters;
 mod policy;
 mod services;
 mod settings;
+mod tools;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytesize::ByteSize;
 use carillon_chassis::{
+    setting_words,
     settings::{AdminSettings, LogSettings, PolicySettings, Preset, Secret, SecretUrl, TelemetrySettings},
     settings_section, settings_tree,
 };
@@ -21,6 +22,19 @@ settings_tree! {
         admin: AdminSettings,
         log: LogSettings,
         telemetry: TelemetrySettings,
+        client: ClientSettings,
+    }
+}
+
+setting_words! {
+    /// What stands behind the address of Redis.
+    pub(crate) enum RedisMode {
+        /// One server.
+        Standalone = "standalone",
+        /// Sentinels that know who the master is.
+        Sentinel = "sentinel",
+        /// A cluster.
+        Cluster = "cluster",
     }
 }
 
@@ -30,7 +44,7 @@ settings_section! {
         /// The server, a node of the cluster, or a sentinel: `redis://`, or `rediss://` for TLS, with user and password if needed.
         "url" => url: SecretUrl = "redis://127.0.0.1:6379";
         /// What stands behind the address: `standalone`, `sentinel` or `cluster`.
-        "mode" => mode: String = "standalone";
+        "mode" => mode: RedisMode = "standalone";
         /// Further sentinels or nodes of the cluster, as `host:port`.
         "nodes" => nodes: Vec<String>;
         /// The master's name at the sentinels.
@@ -151,6 +165,20 @@ settings_section! {
     pub(crate) struct IdentitySettings in "identity" {
         /// The secret that HS256 tokens are signed with. Without it every token is refused.
         "hs256_secret" => hs256_secret: Option<Secret>;
+    }
+}
+
+settings_section! {
+    /// What `carillon push` and `carillon tail` talk to. Services do not read it.
+    pub(crate) struct ClientSettings in "client" {
+        /// The ingest to send messages to.
+        "ingest" => ingest: String = "http://127.0.0.1:8080";
+        /// The producer's key.
+        "key" => key: Option<Secret>;
+        /// The gateways to listen at; one after the other is tried.
+        "gateways" => gateways: Vec<String> = "http://127.0.0.1:3000";
+        /// The token to listen with.
+        "token" => token: Option<Secret>;
     }
 }
 

@@ -45,8 +45,7 @@ use crate::{
     drain::{self, Drain, DrainWatch},
     health::{AdminServer, Health},
     metrics::Metrics,
-    policy_file::PolicyFileError,
-    settings::{AdminSettings, Loader, LogSettings, Request, SettingsErrors, TelemetrySettings, Tree},
+    settings::{AdminSettings, Loader, LogSettings, Request, TelemetrySettings, Tree},
     signals,
     telemetry::{self, Telemetry},
 };
@@ -57,6 +56,16 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// The command line, the settings or the policy file are wrong (`EX_USAGE` of `sysexits.h`).
     pub const BAD_USAGE: u8 = 64;
+
+    /// The code of an error: [`BAD_USAGE`] if usage, settings or policy are to blame.
+    pub fn code_of(error: &anyhow::Error) -> u8 {
+        let usage = error.chain().any(|cause| {
+            cause.is::<super::Misconfigured>()
+                || cause.is::<crate::settings::SettingsErrors>()
+                || cause.is::<crate::policy_file::PolicyFileError>()
+        });
+        if usage { BAD_USAGE } else { FAILED }
+    }
 }
 
 /// How long others may still hold the drain after the service itself failed.
@@ -184,7 +193,7 @@ where
         Ok(()) => 0,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "failed");
-            code_of(&error)
+            exit::code_of(&error)
         }
     };
     tracing::info!(code, "ended");
@@ -257,13 +266,6 @@ async fn finish(
     let late = drain.finished().await.err();
     drop(hold);
     late
-}
-
-fn code_of(error: &anyhow::Error) -> u8 {
-    let usage = error.chain().any(|cause| {
-        cause.is::<Misconfigured>() || cause.is::<SettingsErrors>() || cause.is::<PolicyFileError>()
-    });
-    if usage { exit::BAD_USAGE } else { exit::FAILED }
 }
 
 /// Binds a listener and logs where it listens, as tests and people with port 0 want to know. `setting` is its key.
@@ -349,7 +351,7 @@ mod tests {
         let late = anyhow::Error::from(Misconfigured(
             "redis.mode says cluster, the server is none".into(),
         ));
-        assert_eq!(code_of(&late.context("connecting")), exit::BAD_USAGE);
-        assert_eq!(code_of(&anyhow::anyhow!("the rope is torn")), exit::FAILED);
+        assert_eq!(exit::code_of(&late.context("connecting")), exit::BAD_USAGE);
+        assert_eq!(exit::code_of(&anyhow::anyhow!("the rope is torn")), exit::FAILED);
     }
 }

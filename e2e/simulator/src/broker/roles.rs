@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use carillon_broker::{
     Broker, DeadLetter, DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant, Health,
-    Incarnation, LeaseName, Leases, Life, Lists, Lives, Member, Membership, PartitionGrant, PolicySnapshot,
-    PolicyStore, Presence, PresenceRead, PresenceStatement, PresenceVersion, Pressure, Result, ServiceKind,
-    TakeOutcome, memory::ops,
+    Incarnation, Inspection, LeaseName, Leases, Life, Lists, Lives, Member, Membership, PartitionGrant,
+    PolicySnapshot, PolicyStore, Presence, PresenceRead, PresenceStatement, PresenceVersion, Pressure,
+    Result, RoomsCursor, RoomsPage, ServiceKind, TakeOutcome, memory::ops,
 };
 use carillon_model::{Offset, Partition, Room};
 
@@ -282,6 +282,18 @@ impl PolicyStore for SimulatedBroker {
         self.0
             .write(0, |state, _| ops::policy::store_policy(state, snapshot))
             .await
+    }
+}
+
+/// Nothing in the simulation looks.
+#[async_trait]
+impl Inspection for SimulatedBroker {
+    async fn routes(&self, _: &Room) -> Result<Vec<Incarnation>> {
+        Ok(Vec::new())
+    }
+
+    async fn held_rooms(&self, _: Option<&RoomsCursor>, _: usize) -> Result<RoomsPage> {
+        Ok(RoomsPage::default())
     }
 }
 

@@ -57,6 +57,11 @@ impl Stage {
         self.named(partition, n, |i| Room::new(format!("room-{i}")).unwrap())
     }
 
+    /// The first room of a partition among those that a number makes.
+    pub(super) fn named_in(&self, partition: Partition, name: impl Fn(usize) -> String) -> Room {
+        self.named(partition, 0, |i| Room::new(name(i)).unwrap())
+    }
+
     /// The n-th session room of the stage's partition.
     pub(super) fn session_room(&self, n: usize) -> Room {
         self.named(self.partition, n, |i| Room::of_session(&format!("s{i}")).unwrap())

@@ -2,14 +2,11 @@
 
 use async_trait::async_trait;
 use indexmap::IndexMap;
-use redis::cmd;
 
 use super::{
-    Mode, RedisBroker,
-    classify::{Verdict, classify},
+    RedisBroker,
+    diagnosis::{field, information},
     keys::slot,
-    node::Node,
-    reply,
 };
 use crate::{Broker, BrokerError, Health, Incarnation, Life, Lives, Pressure, Result};
 
@@ -48,7 +45,12 @@ impl Health for RedisBroker {
     async fn check(&self) -> Result<()> {
         self.fit().await?;
         for node in self.topology().primaries().await? {
-            self.check_server(&node).await?;
+            for finding in self.look_at_server(&node).await? {
+                if let Some(problem) = finding.problem {
+                    let text = format!("Redis at {}: {problem}", node.address);
+                    return Err(BrokerError::Misconfigured(text));
+                }
+            }
         }
         Ok(())
     }
@@ -64,86 +66,4 @@ impl RedisBroker {
         seen.insert(node.address.to_string(), life.clone());
         Ok(life)
     }
-
-    async fn check_server(&self, node: &Node) -> Result<()> {
-        let wrong = |what: String| {
-            Err(BrokerError::Misconfigured(format!(
-                "Redis at {}: {what}",
-                node.address
-            )))
-        };
-        let server = information(node, "server").await?;
-        let version = field(&server, "redis_version");
-        let major: u32 = version
-            .split('.')
-            .next()
-            .and_then(|major| major.parse().ok())
-            .unwrap_or(0);
-        if major < 7 {
-            return wrong(format!(
-                "version {version} is too old; Carillon needs 7.0 or newer"
-            ));
-        }
-        let cluster = field(&server, "redis_mode") == "cluster";
-        match (&self.options().mode, cluster) {
-            (Mode::Cluster, false) => {
-                return wrong("it is no cluster; set redis.mode to standalone or sentinel".to_owned());
-            }
-            (Mode::Standalone | Mode::Sentinel { .. }, true) => {
-                return wrong("it is a node of a cluster; set redis.mode to cluster".to_owned());
-            }
-            _ => {}
-        }
-        let memory = information(node, "memory").await?;
-        let eviction = field(&memory, "maxmemory_policy");
-        if eviction != "noeviction" {
-            return wrong(format!(
-                "maxmemory-policy is {eviction}, which throws messages away; set it to noeviction"
-            ));
-        }
-        if self.options().allow_no_persistence {
-            return Ok(());
-        }
-        let persistence = information(node, "persistence").await?;
-        let snapshots = configured(node, "save").await;
-        // Where CONFIG is not allowed, snapshots are taken on trust.
-        if field(&persistence, "aof_enabled") != "1" && snapshots.is_some_and(|save| save.is_empty()) {
-            return wrong(
-                "it keeps nothing on disk; set appendonly to yes, or redis.allow_no_persistence for a trial"
-                    .to_owned(),
-            );
-        }
-        Ok(())
-    }
-}
-
-async fn information(node: &Node, section: &str) -> Result<String> {
-    let mut lane = node.lane().await?;
-    let mut command = cmd("INFO");
-    command.arg(section);
-    match lane.send(&command).await {
-        Ok(answer) => reply::text(answer),
-        Err(error) => {
-            drop(super::node::PooledLane::take(lane));
-            match classify(&error, false, true) {
-                Verdict::Failed { error, .. } => Err(error),
-                _ => Err(BrokerError::Unavailable(error.to_string())),
-            }
-        }
-    }
-}
-
-async fn configured(node: &Node, name: &str) -> Option<String> {
-    let mut lane = node.lane().await.ok()?;
-    let mut command = cmd("CONFIG");
-    command.arg("GET").arg(name);
-    let mut pair = reply::array(lane.send(&command).await.ok()?).ok()?.into_iter();
-    pair.nth(1).and_then(|value| reply::text(value).ok())
-}
-
-fn field<'a>(information: &'a str, name: &str) -> &'a str {
-    let mut lines = information.lines().filter_map(|line| line.split_once(':'));
-    lines
-        .find(|(key, _)| *key == name)
-        .map_or("", |(_, value)| value.trim())
 }

@@ -98,6 +98,25 @@ impl Keys {
         format!("{}:{room}", self.of("pv", partition))
     }
 
+    /// A pattern of Redis that all keys of routes match.
+    pub(super) fn all_routes(&self) -> String {
+        let mut pattern = String::new();
+        for character in self.prefix.chars() {
+            if matches!(character, '*' | '?' | '[' | ']' | '\\' | '^') {
+                pattern.push('\\');
+            }
+            pattern.push(character);
+        }
+        pattern + "r:{*}:*"
+    }
+
+    /// The room whose routes a key holds.
+    pub(super) fn room_of_routes(&self, key: &str) -> Option<Room> {
+        let rest = key.strip_prefix(&self.prefix)?.strip_prefix("r:{")?;
+        let (_, room) = rest.split_once("}:")?;
+        Room::new(room).ok()
+    }
+
     pub(super) fn lease(&self, lease: &LeaseName) -> String {
         match lease {
             LeaseName::Partition(partition) => self.of("lease", *partition),

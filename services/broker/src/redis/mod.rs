@@ -16,7 +16,9 @@ mod call;
 mod channels;
 mod classify;
 mod dead_letters;
+mod diagnosis;
 mod health;
+mod inspection;
 mod keys;
 mod leases;
 mod lists;
@@ -39,6 +41,7 @@ use std::sync::{
 
 use carillon_model::PartitionCount;
 
+pub use diagnosis::Finding;
 pub use options::{Mode, RedisOptions};
 
 use self::{call::Call, keys::Keys, topology::Topology};
@@ -111,12 +114,7 @@ impl RedisBroker {
     /// What is fixed for ever: the first service writes it down, all others must agree.
     async fn check_installation(&self) -> Result<()> {
         let key = self.keys().meta();
-        let wanted = [
-            ("partitions", self.options().partitions.get().to_string()),
-            ("hash", "xxh3-64".to_owned()),
-            ("format", "carillon.wire.v1".to_owned()),
-        ];
-        for (field, value) in wanted {
+        for (field, value) in self.fixed() {
             let set = Call::command("HSETNX", &key)
                 .arg(&key)
                 .arg(field)
@@ -126,10 +124,8 @@ impl RedisBroker {
             let get = Call::command("HGET", &key).arg(&key).arg(field);
             let kept = reply::text(get.run(self.topology(), self.options()).await?)?;
             if kept != value {
-                return Err(BrokerError::Misconfigured(format!(
-                    "this installation ({key}) was born with {field} {kept}, this service is set to {value}; \
-                     set broker.{field} to {kept}, or another redis.prefix for a new installation"
-                )));
+                let text = self.other_installation(field, &kept, &value);
+                return Err(BrokerError::Misconfigured(text));
             }
         }
         Ok(())

@@ -187,3 +187,18 @@ impl Node {
 }
 
 pub(super) type PooledLane = Object<Connector>;
+
+/// Asks a server for something that changes nothing.
+pub(super) async fn ask(node: &Node, command: &Cmd) -> crate::Result<Value> {
+    let mut lane = node.lane().await?;
+    match lane.send(command).await {
+        Ok(answer) => Ok(answer),
+        Err(error) => {
+            drop(PooledLane::take(lane));
+            match super::classify::classify(&error, false, true) {
+                super::classify::Verdict::Failed { error, .. } => Err(error),
+                _ => Err(BrokerError::Unavailable(error.to_string())),
+            }
+        }
+    }
+}

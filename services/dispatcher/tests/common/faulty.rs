@@ -12,10 +12,10 @@ use bytes::Bytes;
 use carillon_broker::{
     Append, AppendOutcome, Broker, BrokerError, ChannelAppend, ChannelReader, Channels, DeadLetter,
     DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant, HeadRead, Health, HistoryItem,
-    HistoryPage, HistoryQuery, Incarnation, LeaseName, Leases, Life, Lists, Lives, Member, Membership,
-    PartitionGrant, PolicySnapshot, PolicyStore, Presence, PresenceRead, PresenceStatement, PresenceVersion,
-    Pressure, Queue, QueueRead, QueueReader, Record, RecordOutcome, Result, Rooms, RoomsState, ServiceKind,
-    SharedBroker, TakeOutcome,
+    HistoryPage, HistoryQuery, Incarnation, Inspection, LeaseName, Leases, Life, Lists, Lives, Member,
+    Membership, PartitionGrant, PolicySnapshot, PolicyStore, Presence, PresenceRead, PresenceStatement,
+    PresenceVersion, Pressure, Queue, QueueRead, QueueReader, Record, RecordOutcome, Result, Rooms,
+    RoomsCursor, RoomsPage, RoomsState, ServiceKind, SharedBroker, TakeOutcome,
 };
 use carillon_model::{Offset, Partition, PartitionCount, Room};
 use tokio::sync::watch;
@@ -408,6 +408,16 @@ impl PolicyStore for Faulty {
     }
     async fn store_policy(&self, snapshot: &PolicySnapshot) -> Result<()> {
         through!(self.store_policy(snapshot))
+    }
+}
+
+#[async_trait]
+impl Inspection for Faulty {
+    async fn routes(&self, room: &Room) -> Result<Vec<Incarnation>> {
+        through!(self.routes(room))
+    }
+    async fn held_rooms(&self, after: Option<&RoomsCursor>, limit: usize) -> Result<RoomsPage> {
+        through!(self.held_rooms(after, limit))
     }
 }
 

@@ -81,6 +81,11 @@ impl Policy {
             .unwrap_or(&self.unmatched)
     }
 
+    /// The place of the rule that decides about a room, from 0; `None`: none of them does.
+    pub fn rule_of(&self, room: &Room) -> Option<usize> {
+        self.rooms.iter().position(|rule| rule.pattern.matches(room))
+    }
+
     /// The producer whose key has this SHA-256.
     pub fn producer_of_key(&self, sha256: &[u8; 32]) -> Option<&Arc<Producer>> {
         // A hash of a random key tells nothing by the time it takes to compare it.

@@ -16,6 +16,7 @@ mod failures;
 mod fencing;
 mod histories;
 mod idempotency;
+mod inspection;
 mod leases;
 mod lists;
 mod membership;
@@ -43,6 +44,7 @@ pub fn cases() -> Vec<Case> {
         lists::CASES,
         dead_letters::CASES,
         policy_and_health::CASES,
+        inspection::CASES,
         failures::CASES,
     ]
     .concat()

@@ -50,8 +50,8 @@ pub fn remove_routes(
     }
 }
 
-/// The routes of rooms, outside the step that records. No broker offers this: a message recorded between this and
-/// its use would miss whoever joined meanwhile. For tests that prove so.
+/// The routes of rooms, outside the step that records: for people who look, and for tests that prove that a message
+/// may not take these, because it would miss whoever joined meanwhile.
 pub fn routes(
     state: &ServerState,
     now: u64,
@@ -67,6 +67,22 @@ pub fn routes(
             .collect()
     };
     rooms.iter().map(|room| (room.clone(), routes(room))).collect()
+}
+
+/// Rooms of a partition that gateways hold, after one.
+pub fn held(
+    state: &ServerState,
+    now: u64,
+    partition: Partition,
+    after: Option<&Room>,
+    limit: usize,
+) -> Vec<Room> {
+    let data = state.partition(partition, now);
+    data.rooms_after(after)
+        .filter(|(_, held)| held.routes(now).next().is_some())
+        .map(|(room, _)| room.clone())
+        .take(limit)
+        .collect()
 }
 
 /// Reads a page of a room's history and where the room and its partition stand.

@@ -6,6 +6,7 @@
 mod channels;
 mod dead_letters;
 mod health;
+mod inspection;
 mod leases;
 mod lists;
 mod membership;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -141,6 +142,17 @@ impl PartitionData {
 
     pub(in crate::memory) fn room(&self, room: &Room) -> Option<&RoomData> {
         self.rooms.get(room).map(|data| &**data)
+    }
+
+    /// Its rooms in order, after one.
+    pub(in crate::memory) fn rooms_after(
+        &self,
+        after: Option<&Room>,
+    ) -> impl Iterator<Item = (&Room, &RoomData)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.rooms
+            .range::<Room, _>((from, Bound::Unbounded))
+            .map(|(room, data)| (room, &**data))
     }
 
     /// Changes a room and keeps count of its bytes.

@@ -7,91 +7,72 @@ use bytes::Bytes;
 use carillon_broker::{
     Append, AppendOutcome, DeadLetter, DeadLetterId, IdempotencyKey, NewMessage, SharedBroker,
 };
-use carillon_chassis::{
-    run::{SettingsFlags, exit},
-    settings::{Loader, Request},
-};
+use carillon_chassis::run::Misconfigured;
 use carillon_model::{Offset, Partition, Room, wire};
 use clap::Subcommand;
 use prost::Message as _;
 use serde_json::json;
 
+use super::{
+    Ended, ToolArguments, examples,
+    printer::{BAD, FAINT, NAME, Printer, styled},
+    run,
+};
 use crate::{broker, settings::Settings};
 
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLetterCommand {
-    /// Lists them, one JSON object a line
-    ///
-    /// Example: carillon dlq list --redis.url redis://redis:6379
-    List(SettingsFlags),
+    /// Lists them
+    #[command(after_help = examples::DLQ_LIST)]
+    List(#[command(flatten)] ToolArguments),
     /// Sends one again, as a new message, and removes it from the dead letters
-    ///
-    /// Example: carillon dlq replay 12/1732377600000-0
-    Replay {
-        /// Which one, as `list` shows it: `partition/offset`.
-        id: String,
-        #[command(flatten)]
-        settings: SettingsFlags,
-    },
+    #[command(after_help = examples::DLQ_REPLAY)]
+    Replay(Named),
     /// Removes one for good
-    ///
-    /// Example: carillon dlq drop 12/1732377600000-0
-    Drop {
-        /// Which one, as `list` shows it: `partition/offset`.
-        id: String,
-        #[command(flatten)]
-        settings: SettingsFlags,
-    },
+    #[command(after_help = examples::DLQ_DROP)]
+    Drop(Named),
 }
 
-pub(crate) fn run(command: DeadLetterCommand) -> ExitCode {
-    let flags = match &command {
-        DeadLetterCommand::List(flags) => flags,
-        DeadLetterCommand::Replay { settings, .. } | DeadLetterCommand::Drop { settings, .. } => settings,
-    };
-    let loader = Loader::new("carillon dlq")
-        .environment()
-        .arguments(flags.flags.clone());
-    let settings = match loader.load::<Settings>() {
-        Ok(Request::Run(loaded)) => loaded.settings,
-        Ok(Request::Print(text)) => return say(&mut std::io::stdout(), &text, 0),
-        Err(errors) => return say(&mut std::io::stderr(), &errors.to_string(), exit::BAD_USAGE),
-    };
-    let done = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")
-        .and_then(|runtime| runtime.block_on(work(&command, &settings)));
-    match done {
-        Ok(text) => say(&mut std::io::stdout(), &text, 0),
-        Err(error) => say(&mut std::io::stderr(), &format!("{error:#}"), exit::FAILED),
-    }
+/// A dead letter.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Named {
+    /// Which one, as `list` shows it: partition/offset
+    id: String,
+    #[command(flatten)]
+    tool: ToolArguments,
 }
 
-fn say(to: &mut dyn std::io::Write, text: &str, code: u8) -> ExitCode {
-    let ending = if text.is_empty() || text.ends_with('\n') {
-        ""
-    } else {
-        "\n"
+pub(crate) fn dead_letters(command: DeadLetterCommand) -> ExitCode {
+    let tool = match &command {
+        DeadLetterCommand::List(tool) => tool,
+        DeadLetterCommand::Replay(named) | DeadLetterCommand::Drop(named) => &named.tool,
     };
-    match write!(to, "{text}{ending}") {
-        Ok(()) => ExitCode::from(code),
-        Err(_) => ExitCode::from(exit::FAILED),
-    }
+    run("carillon dlq", &tool.clone(), |settings, printer| async move {
+        work(&command, &settings, printer).await?;
+        Ok(Ended::Well)
+    })
 }
 
-async fn work(command: &DeadLetterCommand, settings: &Settings) -> anyhow::Result<String> {
+async fn work(command: &DeadLetterCommand, settings: &Settings, printer: Printer) -> anyhow::Result<()> {
     let broker = broker::redis(settings)?;
     match command {
-        DeadLetterCommand::List(_) => list(&broker).await,
-        DeadLetterCommand::Replay { id, .. } => replay(&broker, settings, parse(id)?).await,
-        DeadLetterCommand::Drop { id, .. } => {
-            let id = parse(id)?;
-            if !broker.drop_dead_letter(id).await? {
+        DeadLetterCommand::List(_) => list(&broker, printer).await,
+        DeadLetterCommand::Replay(Named { id, .. }) => {
+            let offset = replay(&broker, settings, parse(id)?).await?;
+            let text = || {
+                format!(
+                    "{id} was sent again, and is at {}",
+                    offset.map_or_else(String::new, |offset| offset.to_string())
+                )
+            };
+            printer.item(&json!({ "replayed": id, "offset": offset }), text)
+        }
+        DeadLetterCommand::Drop(Named { id, .. }) => {
+            if !broker.drop_dead_letter(parse(id)?).await? {
                 bail!("there is no dead letter {id}; `carillon dlq list` shows those there are");
             }
-            Ok(json!({ "dropped": id.to_string() }).to_string())
+            printer.item(&json!({ "dropped": id }), || format!("{id} is gone"))
         }
     }
 }
@@ -99,15 +80,15 @@ async fn work(command: &DeadLetterCommand, settings: &Settings) -> anyhow::Resul
 /// So many are read at once.
 const PAGE: usize = 100;
 
-async fn list(broker: &SharedBroker) -> anyhow::Result<String> {
-    let mut lines = String::new();
+async fn list(broker: &SharedBroker, printer: Printer) -> anyhow::Result<()> {
+    let mut none = true;
     for partition in broker.partitions().partitions() {
         let mut after = None;
         loop {
             let page = broker.dead_letters(partition, after, PAGE).await?;
             for letter in &page {
-                lines.push_str(&shown(letter).to_string());
-                lines.push('\n');
+                none = false;
+                show(letter, printer)?;
             }
             after = page.last().map(|letter| letter.id.offset);
             if page.len() < PAGE {
@@ -115,18 +96,31 @@ async fn list(broker: &SharedBroker) -> anyhow::Result<String> {
             }
         }
     }
-    Ok(lines)
+    if none && !printer.is_json() {
+        super::printer::tell("There are no dead letters.");
+    }
+    Ok(())
 }
 
-fn shown(letter: &DeadLetter) -> serde_json::Value {
+fn show(letter: &DeadLetter, printer: Printer) -> anyhow::Result<()> {
     let room = room_message(&letter.entry).map(|message| message.room);
-    json!({
+    let object = json!({
         "id": letter.id.to_string(),
         "reason": letter.reason,
         "source": letter.source,
         "room": room,
         "bytes": letter.entry.len(),
         "buried_at": letter.buried_at,
+    });
+    printer.item(&object, || {
+        let room = room.as_deref().unwrap_or("(unreadable)");
+        let bytes = styled(FAINT, format!("{} bytes", letter.entry.len()));
+        format!(
+            "{} {} {} {bytes}",
+            letter.id,
+            styled(NAME, room),
+            styled(BAD, &letter.reason)
+        )
     })
 }
 
@@ -137,7 +131,11 @@ fn room_message(entry: &Bytes) -> Option<wire::RoomMessage> {
     }
 }
 
-async fn replay(broker: &SharedBroker, settings: &Settings, id: DeadLetterId) -> anyhow::Result<String> {
+async fn replay(
+    broker: &SharedBroker,
+    settings: &Settings,
+    id: DeadLetterId,
+) -> anyhow::Result<Option<Offset>> {
     let letter = broker.dead_letter(id).await?;
     let letter = letter.with_context(|| {
         format!("there is no dead letter {id}; `carillon dlq list` shows those there are")
@@ -169,8 +167,7 @@ async fn replay(broker: &SharedBroker, settings: &Settings, id: DeadLetterId) ->
     match broker.append(append).await? {
         AppendOutcome::Appended(placed) => {
             broker.drop_dead_letter(id).await?;
-            let offset = placed.first().and_then(|placed| placed.offsets.first());
-            Ok(json!({ "replayed": id.to_string(), "offset": offset }).to_string())
+            Ok(placed.first().and_then(|placed| placed.offsets.first()).copied())
         }
         AppendOutcome::QueueFull { length } => {
             bail!("the queue is full ({length} messages wait); try again later")
@@ -186,7 +183,9 @@ fn parse(id: &str) -> anyhow::Result<DeadLetterId> {
             offset: offset.parse().ok()?,
         })
     });
-    parsed.with_context(|| {
-        format!("`{id}` is no dead letter's id; `carillon dlq list` shows them, like 12/1732377600000-0")
+    parsed.ok_or_else(|| {
+        let text =
+            format!("`{id}` is no dead letter's id; `carillon dlq list` shows them, like 12/1732377600000-0");
+        Misconfigured(text).into()
     })
 }

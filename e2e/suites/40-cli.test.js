@@ -1,0 +1,307 @@
+// The command line, as a user types it, against real processes on a real Redis.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import test, { after, before } from 'node:test';
+import { Shell, sh } from '../lib/cli.js';
+import { token } from '../lib/jwt.js';
+import { Listener } from '../lib/listener.js';
+import { freePort } from '../lib/ports.js';
+import { Service } from '../lib/processes.js';
+import { Redis } from '../lib/redis.js';
+import { until } from '../lib/until.js';
+
+const secret = 'a secret that signs tokens';
+const children = [];
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-cli-'));
+let redis;
+let settings;
+let env;
+let gateway;
+let gatewayPort;
+let ingest;
+const start = async (kind, more = {}) => {
+  const service = await Service.start(kind, { ...settings, ...more });
+  children.push(service);
+  return service;
+};
+const run = (line, options = {}) => sh(line, { cwd: folder, ...options, env: { ...env, ...options.env } });
+const ok = (line, options) => {
+  const done = run(line, options);
+  assert.equal(done.status, 0, `${line}\n${done.stdout}${done.stderr}`);
+  return done;
+};
+const json = (text) => text.split('\n').filter(Boolean).map((line) => JSON.parse(line));
+const follow = (line, more = {}) => {
+  const shell = new Shell(`exec ${line}`, { cwd: folder, env: { ...env, ...more } });
+  children.push({ kill: () => shell.stop('SIGKILL') });
+  return shell;
+};
+
+before(async () => {
+  redis = await Redis.start();
+  children.push({ kill: () => redis.stop() });
+  fs.writeFileSync(path.join(folder, 'policy.yaml'), [
+    'anonymous: { sessions: true, producers: true }',
+    'rooms:',
+    '- { match: short, join: anyone, history: { size: 5 } }',
+    '- { match: closed, join: nobody }',
+    '- { match: "*", join: anyone, history: { size: 10000, bytes: 64MiB } }',
+    'producers:',
+    `- { name: examples, key_sha256: "${createHash('sha256').update('secret').digest('hex')}", rooms: ["*"], rate: 1000/s }`,
+    `- { name: slow, key_sha256: "${createHash('sha256').update('slow').digest('hex')}", rooms: ["*"], rate: 5/s }`,
+  ].join('\n'));
+  fs.writeFileSync(path.join(folder, 'avatar.png'), Buffer.from([0x89, 0x50, 0x4e, 0x47, 0xff, 0x00]));
+  settings = { CARILLON_REDIS__URL: redis.url, CARILLON_POLICY__FILE: path.join(folder, 'policy.yaml'), CARILLON_IDENTITY__HS256_SECRET: secret };
+  gatewayPort = await freePort();
+  gateway = await start('gateway', { CARILLON_GATEWAY__LISTEN: `127.0.0.1:${gatewayPort}` });
+  await start('dispatcher');
+  ingest = await start('ingest');
+  env = {
+    CARILLON_REDIS__URL: redis.url,
+    CARILLON_BROKER__PARTITIONS: '8',
+    CARILLON_CLIENT__INGEST: ingest.ingest,
+    CARILLON_CLIENT__GATEWAYS: `http://127.0.0.1:${gatewayPort}`,
+    TOKEN: token(secret, { sub: '42' }),
+  };
+});
+after(async () => { for (const child of children.reverse()) await child.kill(); fs.rmSync(folder, { recursive: true, force: true }); });
+
+test('push sends an argument, a file, and lines', async () => {
+  const listener = new Listener(`http://127.0.0.1:${gatewayPort}`, { rooms: ['lobby'] });
+  await until('settled', () => listener.settled);
+  assert.match(ok(`carillon push --room lobby --event price '{"eur": 1.00}'`).stdout, /^accepted \S+ in lobby \S+\n$/);
+  ok('carillon push --room lobby --event avatar --file avatar.png');
+  const lines = ok(`printf '1\\n"two"\\nthree\\n' | carillon push --room lobby --event line --output json`);
+  await until('all came', () => listener.of('lobby').length === 5);
+  const got = listener.of('lobby');
+  assert.deepEqual(got.map(({ event }) => event), ['price', 'avatar', 'line', 'line', 'line']);
+  assert.deepEqual(got[1].data, fs.readFileSync(path.join(folder, 'avatar.png')));
+  assert.deepEqual(got.slice(2).map(({ data }) => data), [1, 'two', 'three']);
+  assert.deepEqual(json(lines.stdout).map(({ line, outcome, id }) => [line, outcome, id]), got.slice(2).map(({ id }, n) => [n + 1, 'accepted', id]));
+  listener.close();
+});
+
+test('push keeps its rate, and the same name sends nothing twice', () => {
+  const began = Date.now();
+  const line = 'seq 60 | carillon push --room rate --event tick --rate 40/s --idempotency-key once --output json';
+  const first = ok(line);
+  assert.ok(Date.now() - began >= 1_400, `${Date.now() - began} ms`);
+  assert.match(first.stderr, /60 accepted/);
+  assert.deepEqual(json(ok(line).stdout), json(first.stdout));
+});
+
+test('push waits where it is told to, and says which line is wrong', () => {
+  const slow = ok('seq 12 | carillon push --all --event tick --rate 20/s --output json', { env: { CARILLON_CLIENT__KEY: 'slow' } });
+  assert.equal(json(slow.stdout).filter(({ outcome }) => outcome === 'accepted').length, 12);
+  const wrong = run(`(echo 1; head -c 70000 /dev/zero | tr '\\0' x; echo; echo 3) | carillon push --all --output json`);
+  assert.equal(wrong.status, 1, wrong.stderr);
+  assert.deepEqual(json(wrong.stdout).map(({ outcome }) => outcome), ['accepted', 'refused', 'accepted']);
+  assert.match(wrong.stderr, /2 accepted, 1 refused/);
+  assert.match(run('carillon push --all x --key nonsense').stderr, /CARILLON_CLIENT__KEY/);
+  assert.equal(run('carillon push --all x --url http://127.0.0.1:1 --patience 1s').status, 1);
+  assert.equal(run('carillon push x').status, 64);
+});
+
+test('push sends each line once, in order, over a Redis that is killed and restarted', async () => {
+  const tail = follow('carillon tail --rooms restart --output json');
+  await until('it is in the room', () => run('carillon rooms restart --output json').stdout.includes('"alive":true'));
+  const ticks = () => tail.lines.filter(({ event }) => event === 'tick').map(({ data }) => data);
+  const push = follow('bash -c "seq 200 | carillon push --room restart --event tick --rate 100/s"');
+  await until('it flows', () => ticks().length > 50);
+  await redis.child.kill();
+  await redis.run();
+  assert.equal((await push.ended).code, 0, push.stderr);
+  assert.match(push.stderr, /200 accepted/);
+  await until('the last one came', () => ticks().includes(200));
+  assert.deepEqual(ticks(), Array.from({ length: 200 }, (_, n) => n + 1));
+  await tail.stop();
+});
+
+test('push shows its progress on a terminal, and nowhere else', () => {
+  const typed = 'seq 30 | carillon push --all --event tick --rate 20/s';
+  const terminal = ok(`script -qec "${typed}" /dev/null`, { env: { TERM: 'xterm-256color' } }).stdout;
+  assert.match(terminal, /\d+ sent/);
+  assert.match(terminal, /\x1b\[32m30 accepted/);
+  const plain = ok(`script -qec "${typed}" /dev/null`, { env: { TERM: 'xterm-256color', NO_COLOR: '1' } }).stdout;
+  assert.doesNotMatch(plain, /\x1b\[[0-9;]*m/);
+  const piped = ok(typed);
+  assert.doesNotMatch(piped.stdout + piped.stderr, /\x1b|\d+ sent/);
+});
+
+test('tail loses nothing and shows nothing twice over a gateway that is killed and replaced, and over its own end', async () => {
+  const COUNT = 600;
+  const cursors = path.join(folder, 'tail.json');
+  const listen = () => follow(`carillon tail --rooms flow --output json --cursor-file ${cursors}`);
+  let tail = listen();
+  const lines = [];
+  const ticks = () => [...lines, ...tail.lines].filter(({ event }) => event === 'tick').map(({ data }) => data);
+  await until('it is in the room', async () => run('carillon rooms flow --output json').stdout.includes('"alive":true'));
+  const push = follow(`bash -c "seq ${COUNT} | carillon push --room flow --event tick --rate 150/s"`);
+  await until('it flows', () => ticks().length > 50);
+  await gateway.kill();
+  gateway = await start('gateway', { CARILLON_GATEWAY__LISTEN: `127.0.0.1:${gatewayPort}` });
+  await until('it flows again', () => ticks().length > 300);
+  assert.deepEqual(await tail.stop('SIGTERM'), { code: 0, signal: null });
+  lines.push(...tail.lines);
+  tail = listen();
+  assert.equal((await push.ended).code, 0, push.stderr);
+  await until('the last one came', () => ticks().includes(COUNT));
+  assert.deepEqual(await tail.stop(), { code: 0, signal: null });
+  assert.deepEqual(ticks(), Array.from({ length: COUNT }, (_, n) => n + 1));
+  assert.deepEqual([...lines, ...tail.lines].filter(({ note }) => note), []);
+});
+
+test('tail says what was not recovered, and why it may not', async () => {
+  const [first] = json(ok('carillon push --room short 0 --output json').stdout);
+  ok('seq 12 | carillon push --room short');
+  const line = `carillon tail --since short=${first.rooms[0].offset} --count 5`;
+  const [note, ...rest] = json(ok(`${line} --output json`).stdout);
+  assert.equal(note.note, 'not_recovered');
+  assert.equal(note.room, 'short');
+  assert.deepEqual(rest.map(({ data }) => data), [8, 9, 10, 11, 12]);
+  assert.match(ok(line).stderr, /short: something between .* was not recovered/);
+  const closed = run('carillon tail --rooms closed');
+  assert.equal(closed.status, 1);
+  assert.match(closed.stderr, /forbidden.*policy explain closed/);
+  const stranger = run('carillon tail --token nonsense');
+  assert.equal(stranger.status, 1);
+  assert.match(stranger.stderr, /token_invalid/);
+  assert.equal(run('carillon tail --since lobby').status, 64);
+});
+
+test('a reader that goes ends tail, and that is no failure', async () => {
+  const shell = new Shell('set -o pipefail; carillon tail --rooms short --rewind 5 | head -n 1', { cwd: folder, env });
+  children.push({ kill: () => shell.stop('SIGKILL') });
+  await until('tail finds out by what comes next', () => {
+    run('carillon push --room short again');
+    return shell.end;
+  });
+  assert.deepEqual(shell.end, { code: 0, signal: null }, shell.stderr);
+  assert.equal(shell.stdout.trim().split('\n').length, 1);
+});
+
+test('rooms and gateways say who is where', async () => {
+  const tail = follow('carillon tail --rooms who,where');
+  const held = () => json(run('carillon rooms who nowhere --output json').stdout);
+  const list = () => json(run('carillon gateways --output json').stdout);
+  // The one that was killed before counts as alive until its key runs out.
+  const [one] = await until('the killed gateway is gone', () => list().length === 1 && list());
+  await until('it is held', () => held()[0]?.gateways.some(({ alive }) => alive));
+  const [who, nowhere] = held();
+  assert.equal(who.gateways.filter(({ alive }) => alive).length, 1);
+  assert.deepEqual(nowhere.gateways, []);
+  assert.equal(one.incarnation, who.gateways.find(({ alive }) => alive).gateway);
+  assert.equal(one.capacity, 50_000);
+  await until('its sessions are reported', () => list()[0].sessions === 1);
+  assert.match(ok('carillon gateways').stdout, new RegExp(`${one.incarnation}.*1 of 50000.*serving`));
+  assert.match(ok('carillon rooms who').stdout, new RegExp(`${one.incarnation} at .*1 sessions`));
+  const listed = new Set();
+  for (let after = ''; after !== undefined;) {
+    const page = json(ok(`carillon rooms --limit 1 --output json ${after}`).stdout);
+    page.filter(({ room }) => room).forEach(({ room }) => listed.add(room));
+    const next = page.at(-1)?.next;
+    after = next && `--after ${next}`;
+  }
+  for (const room of ['who', 'where', 'all']) assert.ok(listed.has(room), [...listed].join());
+  await tail.stop();
+});
+
+test('dlq lists, replays and drops, as text and JSON', async () => {
+  const queue = redis.cli('--scan', '--pattern', 'carillon:q:*').trim().split('\n')[0];
+  redis.cli('XADD', queue, '*', 'e', 'not protobuf');
+  redis.cli('XADD', queue, '*', 'e', 'nor this');
+  const letters = await until('they are dead', () => { const list = json(run('carillon dlq list --output json').stdout); return list.length === 2 && list; }, 60_000);
+  assert.match(ok('carillon dlq list').stdout, new RegExp(`^${letters[0].id} \\(unreadable\\)`));
+  assert.deepEqual(json(ok(`carillon dlq drop ${letters[0].id} --output json`).stdout), [{ dropped: letters[0].id }]);
+  const replay = run(`carillon dlq replay --redis.url ${redis.url} ${letters[1].id}`);
+  assert.equal(replay.status, 1);
+  assert.match(replay.stderr, /can't be read/);
+  assert.equal(run('carillon dlq drop nonsense').status, 64);
+  ok(`carillon dlq drop ${letters[1].id}`);
+});
+
+test('config check tells all mistakes at once', () => {
+  const mistaken = run('carillon config check --redis.mode ring --gateway.shards 0 --polcy.file x --output json', { env: { CARILLON_LOG__FORMAT: 'xml' } });
+  assert.equal(mistaken.status, 64);
+  const problems = json(mistaken.stdout).map(({ ok: fine, problem }) => { assert.equal(fine, false); return problem; }).join('\n');
+  for (const named of ['redis.mode', 'gateway.shards', 'polcy.file', 'CARILLON_LOG__FORMAT']) assert.ok(problems.includes(named), problems);
+  fs.writeFileSync(path.join(folder, 'wrong.yaml'), 'rooms:\n- { match: a, join: everybody }\n- { match: b, history: { age: long } }\n');
+  const policy = run('carillon config check --policy.file wrong.yaml');
+  assert.equal(policy.status, 64);
+  assert.match(policy.stdout, /rooms\[0\]\.join[^]*rooms\[1\]\.history\.age/);
+  assert.equal(ok('carillon config check --connect --output json').stdout.includes('"ok":false'), false);
+});
+
+test('config check --connect finds what is wrong with Redis, and writes nothing', async () => {
+  const other = await Redis.start();
+  children.push({ kill: () => other.stop() });
+  ok(`carillon config check --connect --redis.url ${other.url}`);
+  assert.equal(other.cli('DBSIZE').trim(), '0');
+  other.cli('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru');
+  other.cli('CONFIG', 'SET', 'appendonly', 'no');
+  const bad = run(`carillon config check --connect --redis.url ${other.url}`);
+  assert.equal(bad.status, 1);
+  assert.match(bad.stdout, /bad .*eviction: .*noeviction[^]*bad .*persistence: .*appendonly/);
+  const born = run('carillon config check --connect --broker.partitions 16');
+  assert.equal(born.status, 1);
+  assert.match(born.stdout, /born with partitions 8/);
+  const away = run('carillon config check --connect --redis.url redis://127.0.0.1:1');
+  assert.equal(away.status, 1);
+  assert.match(away.stdout, /redis\.url/);
+});
+
+test('policy check and explain say which rule decides', () => {
+  assert.match(ok('carillon policy check policy.yaml').stdout, /^ok/);
+  const wrong = run('carillon policy check wrong.yaml');
+  assert.equal(wrong.status, 64);
+  assert.match(wrong.stdout, /rooms\[0\]\.join[^]*rooms\[1\]\.history\.age/);
+  assert.equal(run('carillon policy check missing.yaml').status, 64);
+  const [closed] = json(ok('carillon policy explain closed 42 --policy.file policy.yaml --output json').stdout);
+  assert.equal(closed.rule, 1);
+  assert.equal(closed.answers.join.answer, 'no');
+  const text = ok('carillon policy explain short --policy.file policy.yaml').stdout;
+  assert.match(text, /rooms\[0\], `short`/);
+  assert.match(text, /join +yes/);
+  assert.match(text, /publish +no/);
+});
+
+test('completions can be read by their shells, and manual pages are written', () => {
+  ok('source <(carillon completions bash) && complete -p carillon');
+  for (const shell of ['zsh', 'fish', 'elvish', 'powershell']) assert.ok(ok(`carillon completions ${shell}`).stdout.includes('gateways'));
+  ok('carillon man pages');
+  assert.ok(fs.readFileSync(path.join(folder, 'pages/carillon-dlq-replay.1'), 'utf8').includes('.TH'));
+});
+
+test('every example of the help works', async () => {
+  const reference = ok('carillon commands').stdout;
+  const examples = [...reference.matchAll(/^ {2}\$ (.*)$/gm)].map(([, line]) => line);
+  assert.ok(examples.length > 35, `${examples.length} examples`);
+  for (const example of examples) {
+    const line = example
+      .replaceAll('127.0.0.1:6379', `127.0.0.1:${redis.port}`)
+      .replaceAll('127.0.0.1:3000', `127.0.0.1:${gatewayPort}`)
+      .replaceAll('127.0.0.1:8080', `127.0.0.1:${await freePort()}`);
+    const service = /^carillon (dev|gateway|dispatcher|ingest)\b(?!.*--print-settings)/.test(line);
+    const endless = /^carillon tail (?!.*--count)/.test(line);
+    if (service) {
+      const admin = `127.0.0.1:${await freePort()}`;
+      const own = { CARILLON_ADMIN__LISTEN: admin, CARILLON_GATEWAY__LISTEN: `127.0.0.1:${await freePort()}`, CARILLON_INGEST__HTTP__LISTEN: `127.0.0.1:${await freePort()}`, CARILLON_GATEWAY__POD: 'example' };
+      const shell = follow(line, own);
+      await until(`it is ready: ${line}`, async () => { assert.equal(shell.end, undefined, shell.stderr); return (await fetch(`http://${admin}/readyz`)).ok; });
+      assert.equal((await shell.stop('SIGTERM')).code, 0, `${line}\n${shell.stderr}`);
+    } else if (endless) {
+      const shell = follow(line);
+      await until(`something is shown: ${line}`, () => {
+        assert.equal(shell.end, undefined, `${line}\n${shell.stderr}`);
+        run('carillon push --all --event news hello');
+        return shell.stdout.includes('hello');
+      });
+      assert.equal((await shell.stop()).code, 0, `${line}\n${shell.stderr}`);
+    } else {
+      ok(line);
+    }
+  }
+});

@@ -1,0 +1,152 @@
+//! What a server must be, looked at one thing after the other: readiness wants the first problem, a person all of them.
+
+use redis::cmd;
+
+use super::{
+    Mode, RedisBroker,
+    call::Call,
+    node::{Node, ask},
+    reply,
+};
+use crate::Result;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The server, or the installation.
+    pub place: String,
+    /// What was looked at.
+    pub subject: &'static str,
+    /// What was found.
+    pub found: String,
+    /// What is wrong with it and what to change, if anything.
+    pub problem: Option<String>,
+}
+
+impl RedisBroker {
+    /// Looks at every server and at what is written down of the installation. Changes nothing. An error: nobody answered.
+    pub async fn diagnose(&self) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for node in self.topology().primaries().await? {
+            findings.extend(self.look_at_server(&node).await?);
+        }
+        findings.push(self.look_at_installation().await?);
+        Ok(findings)
+    }
+
+    pub(super) async fn look_at_server(&self, node: &Node) -> Result<Vec<Finding>> {
+        let server = information(node, "server").await?;
+        let memory = information(node, "memory").await?;
+        let persistence = information(node, "persistence").await?;
+        // Where CONFIG is not allowed, snapshots are taken on trust.
+        let snapshots = configured(node, "save").await;
+        let finding = |subject, found: &str, problem| Finding {
+            place: node.address.to_string(),
+            subject,
+            found: found.to_owned(),
+            problem,
+        };
+
+        let version = field(&server, "redis_version");
+        let major = version
+            .split('.')
+            .next()
+            .and_then(|major| major.parse::<u32>().ok());
+        let old = (major.unwrap_or(0) < 7)
+            .then(|| format!("version {version} is too old; Carillon needs 7.0 or newer"));
+
+        let mode = field(&server, "redis_mode");
+        let other = match (&self.options().mode, mode == "cluster") {
+            (Mode::Cluster, false) => Some("it is no cluster; set redis.mode to standalone or sentinel"),
+            (Mode::Standalone | Mode::Sentinel { .. }, true) => {
+                Some("it is a node of a cluster; set redis.mode to cluster")
+            }
+            _ => None,
+        };
+
+        let eviction = field(&memory, "maxmemory_policy");
+        let evicts = (eviction != "noeviction").then(|| {
+            format!("maxmemory-policy is {eviction}, which throws messages away; set it to noeviction")
+        });
+
+        let appends = field(&persistence, "aof_enabled") == "1";
+        let kept = match (appends, snapshots) {
+            (true, _) => "append-only file",
+            (false, Some(save)) if save.is_empty() => "nothing",
+            (false, Some(_)) => "snapshots",
+            (false, None) => "not told; taken on trust",
+        };
+        let forgets = (kept == "nothing" && !self.options().allow_no_persistence).then(|| {
+            "it keeps nothing on disk; set appendonly to yes, or redis.allow_no_persistence for a trial"
+                .to_owned()
+        });
+        Ok(vec![
+            finding("version", version, old),
+            finding("mode", mode, other.map(str::to_owned)),
+            finding("eviction", eviction, evicts),
+            finding("persistence", kept, forgets),
+        ])
+    }
+
+    /// Whether what is fixed for ever is what this process is set to; only looked at, never written.
+    async fn look_at_installation(&self) -> Result<Finding> {
+        let key = self.keys().meta();
+        let mut finding = Finding {
+            place: key.clone(),
+            subject: "installation",
+            found: "not born yet; the first service will write it down".to_owned(),
+            problem: None,
+        };
+        for (name, wanted) in self.fixed() {
+            let get = Call::command("HGET", &key).arg(&key).arg(name);
+            let answer = get.run(self.topology(), self.options()).await?;
+            let Some(kept) = reply::present(answer).map(reply::text).transpose()? else {
+                continue;
+            };
+            if kept != wanted {
+                finding.found = format!("{name} {kept}");
+                finding.problem = Some(self.other_installation(name, &kept, &wanted));
+                return Ok(finding);
+            }
+            finding.found = format!("{} partitions, as set", self.options().partitions.get());
+        }
+        Ok(finding)
+    }
+
+    /// What is fixed for ever when an installation is born.
+    pub(super) fn fixed(&self) -> [(&'static str, String); 3] {
+        [
+            ("partitions", self.options().partitions.get().to_string()),
+            ("hash", "xxh3-64".to_owned()),
+            ("format", "carillon.wire.v1".to_owned()),
+        ]
+    }
+
+    pub(super) fn other_installation(&self, field: &str, kept: &str, wanted: &str) -> String {
+        format!(
+            "this installation ({}) was born with {field} {kept}, this service is set to {wanted}; \
+             set broker.{field} to {kept}, or another redis.prefix for a new installation",
+            self.keys().meta()
+        )
+    }
+}
+
+pub(super) async fn information(node: &Node, section: &str) -> Result<String> {
+    let mut command = cmd("INFO");
+    command.arg(section);
+    reply::text(ask(node, &command).await?)
+}
+
+async fn configured(node: &Node, name: &str) -> Option<String> {
+    let mut command = cmd("CONFIG");
+    command.arg("GET").arg(name);
+    let mut pair = reply::array(ask(node, &command).await.ok()?).ok()?.into_iter();
+    pair.nth(1).and_then(|value| reply::text(value).ok())
+}
+
+pub(super) fn field<'a>(information: &'a str, name: &str) -> &'a str {
+    let mut lines = information.lines().filter_map(|line| line.split_once(':'));
+    lines
+        .find(|(key, _)| *key == name)
+        .map_or("", |(_, value)| value.trim())
+}
