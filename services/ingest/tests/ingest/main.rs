@@ -6,5 +6,6 @@ mod accepting;
 mod fixture;
 mod keys;
 mod outcomes;
+mod quotas;
 mod refusing;
 mod sockets;
