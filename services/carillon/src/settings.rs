@@ -157,6 +157,16 @@ settings_section! {
         "memory_share" => memory_share: f64 = 0.8, range 0.1..=1.0;
         /// Connections at most.
         "connections" => connections: usize = 10000, range 1..=1000000;
+        /// Messages times their rooms in one request: each message is written once for each of its rooms.
+        "copies" => copies: usize = 10000, range 1..=1000000;
+        /// Bytes of all these copies.
+        "copy_bytes" => copy_bytes: ByteSize = "16MiB", range "1KiB"..="1GiB";
+        /// Bytes of bodies and copies that all requests together may hold in memory; what comes on top is refused.
+        "buffered" => buffered: ByteSize = "256MiB", range "1MiB"..="64GiB";
+        /// How long a connection may stand still, and how long a request's header may take.
+        "idle_timeout" => idle_timeout: Duration = "1m", range "1s"..="1h";
+        /// How long a request's body may take.
+        "body_timeout" => body_timeout: Duration = "30s", range "100ms"..="10m";
     }
 }
 

@@ -72,7 +72,7 @@ impl Ingest {
             let detail = format!(
                 "all messages times their rooms are at most {allowed}, here they are {copies}; send several requests"
             );
-            return Err(Problem::too_large("request_copies", allowed, detail));
+            return Err(Problem::too_large("ingest.copies", allowed, detail));
         }
         let bytes: usize = publishes
             .iter()
@@ -88,7 +88,7 @@ impl Ingest {
             let detail = format!(
                 "all copies of a request's messages have at most {allowed} bytes, here {bytes}; send several requests"
             );
-            return Err(Problem::too_large("request_copy_bytes", allowed, detail));
+            return Err(Problem::too_large("ingest.copy_bytes", allowed, detail));
         }
         held.take(bytes)
     }

@@ -39,11 +39,14 @@ async fn publish(State(ingest): State<Ingest>, request: Request) -> Response {
     let _open = GaugeGuard::new(&metrics.requests_open);
     let span = info_span!("publish", otel.kind = "server", producer = Empty, status = Empty);
     trace_context::set_parent(&span, trace_context::from_headers(request.headers()));
-    let result = publish_request(&ingest, request, &span)
+    let policy = Arc::clone(&ingest.shared.policy.borrow());
+    let caller = Caller::of(request.headers(), &policy);
+    let producer = caller.as_ref().ok().and_then(Caller::producer).cloned();
+    let result = publish_request(&ingest, caller, request, &span)
         .instrument(span.clone())
         .await;
     metrics.request_seconds.observe(started.elapsed().as_secs_f64());
-    let response = match result {
+    let mut response = match result {
         Ok(answer) => {
             metrics.requests.inc(Outcome::Accepted);
             accepted(&answer)
@@ -54,16 +57,23 @@ async fn publish(State(ingest): State<Ingest>, request: Request) -> Response {
             problem.into_response()
         }
     };
+    if let Some(producer) = producer {
+        ingest.shared.quotas.tell(&producer, response.headers_mut());
+    }
     span.record("status", response.status().as_u16());
     response
 }
 
-async fn publish_request(ingest: &Ingest, request: Request, span: &Span) -> Result<Value, Problem> {
+async fn publish_request(
+    ingest: &Ingest,
+    caller: Result<Caller, Problem>,
+    request: Request,
+    span: &Span,
+) -> Result<Value, Problem> {
     let settings = &ingest.shared.settings;
     let (head, body) = request.into_parts();
     let headers = &head.headers;
-    let policy = Arc::clone(&ingest.shared.policy.borrow());
-    let gates = Caller::of(headers, &policy).and_then(|caller| {
+    let gates = caller.and_then(|caller| {
         content_type(headers)?;
         Ok((caller, idempotency_key(headers)?))
     });

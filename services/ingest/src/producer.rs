@@ -39,6 +39,14 @@ impl Caller {
         }
     }
 
+    /// The producer of the policy, if it is one.
+    pub(crate) fn producer(&self) -> Option<&Arc<Producer>> {
+        match self {
+            Self::Anonymous => None,
+            Self::Known(producer) => Some(producer),
+        }
+    }
+
     /// For logs and metrics' exemplars, never for a decision.
     pub(crate) fn name(&self) -> &str {
         match self {

@@ -80,6 +80,11 @@ fn ingest_settings(settings: &Settings) -> IngestSettings {
         queue_entries: ingest.queue,
         memory_share: ingest.memory_share,
         connections: ingest.connections,
+        request_copies: ingest.copies,
+        request_copy_bytes: bytes(ingest.copy_bytes),
+        buffered_bytes: bytes(ingest.buffered),
+        idle_timeout: ingest.idle_timeout,
+        body_timeout: ingest.body_timeout,
         ..IngestSettings::default()
     }
 }

@@ -7,5 +7,6 @@ mod fixture;
 mod keys;
 mod outcomes;
 mod presence;
+mod quotas;
 mod refusing;
 mod sockets;

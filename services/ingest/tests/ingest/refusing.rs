@@ -91,10 +91,10 @@ async fn limits_are_named() {
     too_large(message(rooms(6), 1), "ingest.rooms").await;
     too_large(
         json!([message(rooms(5), 1), message(rooms(4), 1)]),
-        "request_copies",
+        "ingest.copies",
     )
     .await;
-    too_large(message(rooms(5), 900), "request_copy_bytes").await;
+    too_large(message(rooms(5), 900), "ingest.copy_bytes").await;
     assert!(fixture.broker.appends.lock().unwrap().is_empty());
     fixture
         .post(message(rooms(1), 998).to_string())

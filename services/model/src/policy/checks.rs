@@ -228,9 +228,7 @@ impl Builder {
                 self.check(|| format!("{path}.rooms[{place}]"), RoomPattern::new(text))
             })
             .collect();
-        let rate = producer
-            .rate
-            .and_then(|text| self.check(|| format!("{path}.rate"), rate(&text)));
+        let rate = self.rate(path, producer.rate.as_deref(), producer.burst);
         if producer.name.is_empty()
             || producer.name.len() > 100
             || producer.name.chars().any(char::is_control)
@@ -246,6 +244,34 @@ impl Builder {
             rooms,
             rate,
         }))
+    }
+
+    fn rate(&mut self, path: &str, text: Option<&str>, burst: Option<u32>) -> Option<RateLimit> {
+        if burst.is_some() && text.is_none() {
+            self.mistakes.push(PolicyError {
+                path: format!("{path}.burst"),
+                message: "a burst is part of a rate; say `rate` too, like `200/s`".to_owned(),
+            });
+        }
+        let burst = burst.and_then(|burst| {
+            let at_least_one =
+                NonZeroU32::new(burst).ok_or("must be 1 or more: how many messages may come at once");
+            self.check(|| format!("{path}.burst"), at_least_one)
+        });
+        let rate = self.check(|| format!("{path}.rate"), rate(text?))?;
+        let rate = RateLimit {
+            burst: burst.unwrap_or(rate.count),
+            ..rate
+        };
+        // Beyond it nobody waits, and times would not fit into their types.
+        if (rate.period / rate.count.get()).saturating_mul(rate.burst.get()) > LONGEST_REFILL {
+            self.mistakes.push(PolicyError {
+                path: format!("{path}.rate"),
+                message: "the whole burst must be back within 365 days".to_owned(),
+            });
+            return None;
+        }
+        Some(rate)
     }
 
     fn client_event(
@@ -302,6 +328,9 @@ impl Builder {
 pub(crate) const RESERVED_CLIENT_EVENTS: [&str; 6] =
     ["join", "leave", "publish", "refresh", "history", "presence"];
 
+/// The longest time in which a whole burst comes back.
+const LONGEST_REFILL: Duration = Duration::from_secs(365 * 24 * 3600);
+
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("`{text}` is not a duration like `10m`: {error}"))
 }
@@ -317,5 +346,38 @@ fn rate(text: &str) -> Result<RateLimit, String> {
         duration(&format!("1{period}"))
     };
     let period = period.ok().filter(|period| !period.is_zero()).ok_or_else(wrong)?;
-    Ok(RateLimit { count, period })
+    Ok(RateLimit {
+        count,
+        period,
+        burst: count,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(producer: &str) -> String {
+        let hash = "00".repeat(32);
+        let text = format!("producers: [{{name: a, key_sha256: \"{hash}\", rooms: [], {producer}}}]");
+        match parse(&text) {
+            Ok(policy) => format!("{:?}", policy.producers()[0].rate),
+            Err(errors) => errors.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_burst_belongs_to_a_rate() {
+        assert!(mistakes("rate: 200/s").contains("burst: 200"));
+        assert!(mistakes("rate: 200/s, burst: 400").contains("burst: 400"));
+        assert!(mistakes("burst: 400").starts_with("producers[0].burst: a burst is part of a rate"));
+        assert!(mistakes("rate: 200/s, burst: 0").contains("must be 1 or more"));
+        assert!(mistakes("rate: 1/24h, burst: 400").contains("within 365 days"));
+        assert!(mistakes("rate: 1/1000000years").starts_with("producers[0].rate"));
+        let both = mistakes("rate: many, burst: 0");
+        assert!(
+            both.contains("producers[0].rate") && both.contains("producers[0].burst"),
+            "{both}"
+        );
+    }
 }

@@ -85,6 +85,7 @@ pub(super) struct ProducerDocument {
     pub(super) key_sha256: OneOrMany,
     pub(super) rooms: Vec<String>,
     pub(super) rate: Option<String>,
+    pub(super) burst: Option<u32>,
 }
 
 #[derive(Clone, Deserialize)]

@@ -12,6 +12,7 @@ mod rule;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use subtle::{Choice, ConstantTimeEq};
 
 pub use document::{PolicyError, PolicyErrors};
 pub use format::Format;
@@ -86,12 +87,15 @@ impl Policy {
         self.rooms.iter().position(|rule| rule.pattern.matches(room))
     }
 
-    /// The producer whose key has this SHA-256.
+    /// The producer whose key has this SHA-256. Takes the same time whichever it is, and whether it is one.
     pub fn producer_of_key(&self, sha256: &[u8; 32]) -> Option<&Arc<Producer>> {
-        // A hash of a random key tells nothing by the time it takes to compare it.
-        self.producers
-            .iter()
-            .find(|producer| producer.key_hashes.contains(sha256))
+        self.producers.iter().fold(None, |found, producer| {
+            let is_it = producer
+                .key_hashes
+                .iter()
+                .fold(Choice::from(0), |is_it, hash| is_it | hash.ct_eq(sha256));
+            found.or(bool::from(is_it).then_some(producer))
+        })
     }
 
     /// All producers.

@@ -118,13 +118,15 @@ pub struct RoomRule {
     pub slow: SlowSessions,
 }
 
-/// So many per so long.
+/// So many per so long, evenly, and so many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// How many.
     pub count: NonZeroU32,
     /// In which time.
     pub period: Duration,
+    /// How many may come at once after a pause: `count`, if nothing else was said. Also the largest batch.
+    pub burst: NonZeroU32,
 }
 
 /// A credential for ingest.
