@@ -34,6 +34,7 @@ pub(crate) fn connect(settings: &Settings) -> anyhow::Result<RedisBroker> {
         url: redis.url.expose().to_owned(),
         mode,
         nodes: redis.nodes.clone(),
+        sentinel_user: redis.sentinel_user.clone(),
         sentinel_password: redis
             .sentinel_password
             .as_ref()

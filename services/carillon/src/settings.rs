@@ -49,9 +49,11 @@ settings_section! {
         "nodes" => nodes: Vec<String>;
         /// The master's name at the sentinels.
         "sentinel.master" => sentinel_master: String = "mymaster";
-        /// What the sentinels want to know, if not what the server does.
+        /// The sentinels' user, if they have users.
+        "sentinel.user" => sentinel_user: Option<String>;
+        /// The sentinels' password, if they want one. The server's, in `redis.url`, is never shown to them.
         "sentinel.password" => sentinel_password: Option<Secret>;
-        /// A file with the certificates of authorities to trust beside the system's.
+        /// A file with the certificates of authorities to trust instead of the system's.
         "tls.ca_file" => tls_ca_file: Option<std::path::PathBuf>;
         /// What all keys begin with. No braces.
         "prefix" => prefix: String = "carillon:";

@@ -63,6 +63,12 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
         },
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => failed(BrokerError::Corrupt(text), true),
         ErrorKind::InvalidClientConfig => failed(BrokerError::Misconfigured(text), true),
+        _ if text.contains("invalid peer certificate") => failed(
+            BrokerError::Misconfigured(format!(
+                "the server's certificate is not trusted ({text}); redis.tls.ca_file names a file with its authority"
+            )),
+            true,
+        ),
         _ if writes && sent => failed(BrokerError::Unknown(text), true),
         _ => failed(BrokerError::Unavailable(text), true),
     }

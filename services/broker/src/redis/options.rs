@@ -27,7 +27,9 @@ pub struct RedisOptions {
     pub mode: Mode,
     /// Further sentinels or nodes, as `host:port`.
     pub nodes: Vec<String>,
-    /// The sentinels' password, if it is another one.
+    /// The sentinels' user, if they have users.
+    pub sentinel_user: Option<String>,
+    /// The sentinels' password, if they want one: the server's is never shown to them.
     pub sentinel_password: Option<String>,
     /// Certificates of authorities to trust instead of the system's, in PEM.
     pub tls_ca_file: Option<PathBuf>,
@@ -52,6 +54,7 @@ impl RedisOptions {
             url: url.into(),
             mode: Mode::Standalone,
             nodes: Vec::new(),
+            sentinel_user: None,
             sentinel_password: None,
             tls_ca_file: None,
             prefix: "carillon:".to_owned(),

@@ -3,7 +3,8 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use deadpool_redis::redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates, Value, cmd,
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates, Value,
+    cmd,
 };
 use indexmap::IndexMap;
 use parking_lot::Mutex;
@@ -20,7 +21,8 @@ pub(super) struct Topology {
     mode: Mode,
     connection: ConnectionInfo,
     certificates: Option<Vec<u8>>,
-    sentinel_password: Option<String>,
+    /// Who the sentinels take this to be.
+    sentinel_login: RedisConnectionInfo,
     /// The configured addresses.
     seeds: Vec<String>,
     connections: usize,
@@ -50,6 +52,8 @@ impl std::fmt::Debug for Topology {
 
 impl Topology {
     pub(super) fn new(options: &RedisOptions) -> Result<Self> {
+        // Whoever speaks TLS has to say with which cryptography; it counts only where the program has not said it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let wrong = |error: &dyn std::fmt::Display| BrokerError::Misconfigured(format!("redis.url: {error}"));
         let connection = options
             .url
@@ -71,7 +75,7 @@ impl Topology {
             mode: options.mode.clone(),
             connection,
             certificates,
-            sentinel_password: options.sentinel_password.clone(),
+            sentinel_login: sentinel_login(options),
             seeds,
             connections: options.connections,
             timeout: options.timeout,
@@ -95,9 +99,8 @@ impl Topology {
             },
             _ => ConnectionAddr::Tcp(host, port),
         });
-        if sentinel && let Some(password) = &self.sentinel_password {
-            let settings = info.redis_settings().clone().set_password(password);
-            info = info.set_redis_settings(settings);
+        if sentinel {
+            info = info.set_redis_settings(self.sentinel_login.clone());
         }
         match &self.certificates {
             None => Client::open(info).map_err(|error| wrong(&error)),
@@ -204,6 +207,12 @@ impl Topology {
                         "the sentinel at {seed} knows no master `{master}`; check redis.sentinel.master"
                     ));
                 }
+                Err(BrokerError::Misconfigured(text)) => {
+                    last = BrokerError::Misconfigured(format!(
+                        "the sentinel at {seed}: {text}, or, for a sentinel, redis.sentinel.user and \
+                         redis.sentinel.password"
+                    ));
+                }
                 Err(error) => last = error,
             }
         }
@@ -253,6 +262,18 @@ impl Topology {
             .insert(node.address.to_string(), (life.clone(), lane));
         Ok(life)
     }
+}
+
+/// Sentinels have credentials of their own, or none: one that has none refuses whoever brings a password.
+fn sentinel_login(options: &RedisOptions) -> RedisConnectionInfo {
+    let mut login = RedisConnectionInfo::default();
+    if let Some(user) = &options.sentinel_user {
+        login = login.set_username(user);
+    }
+    if let Some(password) = &options.sentinel_password {
+        login = login.set_password(password);
+    }
+    login
 }
 
 fn role() -> redis::Cmd {

@@ -1,8 +1,12 @@
-//! The broker on Redis passes the conformance suite: on a standalone server and on a Cluster of three.
+//! The broker on Redis passes the conformance suite: on a standalone server, behind Sentinel, by TLS as a user with the
+//! documented rights, and on a Cluster of three. What only one of them has is tested apart.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 #![allow(clippy::disallowed_methods)] // real servers live in real time
 
+mod replicas;
+mod round_trips;
+mod secured;
 mod server;
 mod subject;
 
@@ -32,6 +36,18 @@ const NEED_A_FAILOVER: [&str; 9] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standalone_server_passes_the_suite() {
     let report = conformance::run(&Redis::standalone(), &conformance::cases()).await;
+    report.assert(114, &[&NEED_TIME[..], &["a_partition_moves_under_load"]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_behind_sentinel_passes_the_suite() {
+    let report = conformance::run(&Redis::behind_sentinel(), &conformance::cases()).await;
+    report.assert(114, &[&NEED_TIME[..], &["a_partition_moves_under_load"]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_with_the_documented_rights_passes_the_suite_by_tls() {
+    let report = conformance::run(&Redis::secured(), &conformance::cases()).await;
     report.assert(114, &[&NEED_TIME[..], &["a_partition_moves_under_load"]].concat());
 }
 

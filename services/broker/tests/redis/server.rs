@@ -1,4 +1,4 @@
-//! Real Redis servers on free ports, each in a folder of its own, killed when dropped.
+//! Real Redis servers and sentinels on free ports, each in a folder of its own, killed when dropped.
 
 use std::{
     net::TcpListener,
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A running `redis-server`.
+/// A running `redis-server`, as a server or as a sentinel.
 pub(crate) struct Server {
     pub(crate) port: u16,
     arguments: Vec<String>,
@@ -18,8 +18,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let port = free_port();
-        let folder = std::env::temp_dir().join(format!("carillon-redis-{}-{port}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = folder(port);
         let mut all: Vec<String> = [
             "--port",
             &port.to_string(),
@@ -52,6 +51,39 @@ impl Server {
         server
     }
 
+    /// A replica that holds what its primary does.
+    pub(crate) fn replica_of(primary: &Self) -> Self {
+        let replica = Self::start(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
+        until("the replica to follow", || {
+            replica
+                .cli(&["INFO", "replication"])
+                .contains("master_link_status:up")
+        });
+        replica
+    }
+
+    /// A sentinel that decides alone. It promotes a replica of `mymaster` soon after its primary is gone.
+    pub(crate) fn sentinel_of(primary: &Self, further: &str) -> Self {
+        let port = free_port();
+        let folder = folder(port);
+        let file = folder.join("sentinel.conf");
+        let watched = primary.port;
+        let settings = format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor mymaster 127.0.0.1 {watched} 1\n\
+             sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 3000\n{further}\n",
+            folder.display()
+        );
+        std::fs::write(&file, settings).unwrap();
+        let mut server = Self {
+            port,
+            arguments: vec![file.display().to_string(), "--sentinel".to_owned()],
+            child: None,
+            folder,
+        };
+        server.run();
+        server
+    }
+
     /// Starts it (again), and waits until it answers.
     pub(crate) fn run(&mut self) {
         let started = Command::new("redis-server")
@@ -61,15 +93,11 @@ impl Server {
             .stderr(Stdio::null())
             .spawn();
         self.child = Some(started.expect("redis-server is missing: apt-get install redis-server"));
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while self.cli(&["PING"]).trim() != "PONG" {
-            assert!(
-                Instant::now() < deadline,
-                "redis-server on port {} does not answer",
-                self.port
-            );
-            std::thread::yield_now();
-        }
+        // One that wants a password first is there, too.
+        until(&format!("redis-server on port {} to answer", self.port), || {
+            let answer = self.cli(&["PING"]);
+            answer.trim() == "PONG" || answer.contains("NOAUTH")
+        });
     }
 
     pub(crate) fn kill(&mut self) {
@@ -119,6 +147,21 @@ impl Drop for Server {
     }
 }
 
+/// Asks until it is so, for 30 s at most.
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn folder(port: u16) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("carillon-redis-{}-{port}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
 /// A port nobody listens on; below those the kernel gives out, and with room for a cluster bus above it.
 pub(crate) fn free_port() -> u16 {
     for _ in 0..1_000 {
@@ -143,14 +186,10 @@ pub(crate) fn cluster() -> Vec<Server> {
     arguments.push("--cluster-yes");
     let made = Command::new("redis-cli").args(&arguments).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !servers
-        .iter()
-        .all(|server| server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
-    {
-        assert!(Instant::now() < deadline, "the cluster does not form");
-        std::thread::yield_now();
-    }
+    until("the cluster to form", || {
+        let mut all = servers.iter();
+        all.all(|server| server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
+    });
     servers
 }
 

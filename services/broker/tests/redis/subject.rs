@@ -15,41 +15,82 @@ use carillon_broker::{
 use carillon_model::{Partition, PartitionCount};
 use parking_lot::Mutex;
 
-use crate::server::{self, Server};
+use crate::{
+    secured::{PASSWORD, Secured},
+    server::{self, Server},
+};
 
 pub(crate) struct Redis {
+    name: &'static str,
     servers: Arc<Mutex<Vec<Server>>>,
-    cluster: bool,
+    /// Who finds the servers for us.
+    _sentinel: Option<Server>,
+    /// How it is reached; the prefix is each installation's own.
+    options: RedisOptions,
     installations: AtomicU64,
 }
 
 impl Redis {
     pub(crate) fn standalone() -> Self {
-        Self::of(vec![Server::start(&["--appendonly", "no"])], false)
+        let server = Server::start(&["--appendonly", "no"]);
+        let options = options(server.url(), Mode::Standalone);
+        Self::of("a standalone Redis", vec![server], None, options)
     }
 
     pub(crate) fn cluster() -> Self {
-        Self::of(server::cluster(), true)
+        let servers = server::cluster();
+        let options = options(servers[0].url(), Mode::Cluster);
+        Self::of("a Redis Cluster of three", servers, None, options)
     }
 
-    fn of(servers: Vec<Server>, cluster: bool) -> Self {
+    /// Sentinel on the way, without a replica that could be promoted: restarts are the server's own.
+    pub(crate) fn behind_sentinel() -> Self {
+        let server = Server::start(&["--appendonly", "no"]);
+        let sentinel = Server::sentinel_of(&server, "");
+        let options = options(
+            sentinel.url(),
+            Mode::Sentinel {
+                master: "mymaster".to_owned(),
+            },
+        );
+        Self::of("a Redis behind Sentinel", vec![server], Some(sentinel), options)
+    }
+
+    /// By TLS, as the user of docs/redis.md that may do what is written there and no more.
+    pub(crate) fn secured() -> Self {
+        let secured = Secured::start();
+        let options = secured.options(PASSWORD);
+        Self::of("a Redis with TLS and users", vec![secured.server], None, options)
+    }
+
+    fn of(name: &'static str, servers: Vec<Server>, sentinel: Option<Server>, options: RedisOptions) -> Self {
         Self {
+            name,
             servers: Arc::new(Mutex::new(servers)),
-            cluster,
+            _sentinel: sentinel,
+            options,
             installations: AtomicU64::new(0),
         }
+    }
+
+    fn is_cluster(&self) -> bool {
+        matches!(self.options.mode, Mode::Cluster)
+    }
+}
+
+/// A small installation that may lose everything.
+pub(crate) fn options(url: String, mode: Mode) -> RedisOptions {
+    RedisOptions {
+        mode,
+        allow_no_persistence: true,
+        ..RedisOptions::new(url, PartitionCount::new(8).unwrap())
     }
 }
 
 #[async_trait]
 impl Subject for Redis {
     fn name(&self) -> String {
-        if self.cluster {
-            "a Redis Cluster of three"
-        } else {
-            "a standalone Redis"
-        }
-        .to_owned()
+        self.name.to_owned()
     }
 
     fn capabilities(&self) -> Vec<Capability> {
@@ -58,7 +99,7 @@ impl Subject for Redis {
             Capability::WriteRaw,
             Capability::LimitMemory,
         ];
-        if self.cluster {
+        if self.is_cluster() {
             capabilities.push(Capability::MovePartition);
         } else {
             capabilities.extend([Capability::Restart, Capability::FailOver, Capability::Flush]);
@@ -68,16 +109,9 @@ impl Subject for Redis {
 
     async fn install(&self) -> Box<dyn Installation> {
         let number = self.installations.fetch_add(1, Ordering::Relaxed);
-        let url = self.servers.lock()[0].url();
         let options = RedisOptions {
             prefix: format!("test{number}:"),
-            mode: if self.cluster {
-                Mode::Cluster
-            } else {
-                Mode::Standalone
-            },
-            allow_no_persistence: true,
-            ..RedisOptions::new(url, PartitionCount::new(8).unwrap())
+            ..self.options.clone()
         };
         Box::new(Installed {
             servers: Arc::clone(&self.servers),

@@ -1,0 +1,167 @@
+//! What only several servers have: a replica that Sentinel promotes, and writes that wait for replicas.
+
+use std::time::Duration;
+
+use carillon_broker::{
+    Append, AppendOutcome, BrokerError, FencingToken, Health as _, IdempotencyKey, Life, NewMessage,
+    Queue as _,
+    redis::{Mode, RedisBroker, RedisOptions},
+};
+use carillon_model::{Offset, Partition, Room};
+
+use crate::{
+    server::{Server, until},
+    subject::options,
+};
+
+fn room() -> Room {
+    Room::new("arrivals").unwrap()
+}
+
+fn partition(broker: &RedisBroker) -> Partition {
+    use carillon_broker::Broker as _;
+    broker.partitions().partition_of(&room())
+}
+
+/// Appends one message, with an idempotency key; asks once.
+async fn append(broker: &RedisBroker, key: &str) -> Result<Offset, BrokerError> {
+    let request = Append {
+        partition: partition(broker),
+        messages: vec![NewMessage {
+            entries: vec![(room(), key.to_owned().into())],
+            idempotency: Some(IdempotencyKey {
+                producer: "tests".to_owned(),
+                key: key.to_owned(),
+                fingerprint: key.to_owned().into(),
+            }),
+        }],
+        known: Offset::ZERO,
+        queue_limit: 1_000,
+        keep_keys: Duration::from_secs(600),
+    };
+    match broker.append(request).await? {
+        AppendOutcome::Appended(appended) => Ok(appended[0].offsets[0]),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Appends one message as a producer does: the same again until it is known to be kept.
+async fn append_at_last(broker: &RedisBroker, key: &str) -> Offset {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        match append(broker, key).await {
+            Ok(offset) => return offset,
+            Err(error) => assert!(tokio::time::Instant::now() < deadline, "in vain: {error}"),
+        }
+    }
+}
+
+async fn life(broker: &RedisBroker) -> Life {
+    let mut reader = broker.open_queue(partition(broker)).await.unwrap();
+    reader.read_head(FencingToken(0), 10).await.unwrap().life
+}
+
+fn sentinel(sentinel: &Server) -> RedisOptions {
+    let master = "mymaster".to_owned();
+    options(sentinel.url(), Mode::Sentinel { master })
+}
+
+#[tokio::test]
+async fn a_promoted_replica_is_found_and_gives_no_offset_twice() {
+    let mut primary = Server::start(&[]);
+    let replica = Server::replica_of(&primary);
+    let watching = Server::sentinel_of(&primary, "");
+    until("the sentinel to know the replica", || {
+        watching
+            .cli(&["SENTINEL", "REPLICAS", "mymaster"])
+            .contains(&replica.port.to_string())
+    });
+    let broker = RedisBroker::new(sentinel(&watching)).unwrap();
+    broker.check().await.unwrap();
+    let before = append_at_last(&broker, "before").await;
+    let life_before = life(&broker).await;
+    until("the replica to have it", || {
+        replica.cli(&["DBSIZE"]) == primary.cli(&["DBSIZE"])
+    });
+
+    primary.kill();
+    let after = append_at_last(&broker, "after").await;
+
+    assert!(replica.cli(&["ROLE"]).starts_with("master"));
+    assert!(after > before, "{after:?} was given after {before:?}");
+    assert_ne!(life(&broker).await, life_before, "everybody has to notice");
+    assert_eq!(
+        append_at_last(&broker, "before").await,
+        before,
+        "the replica had the key"
+    );
+}
+
+#[tokio::test]
+async fn a_master_that_no_sentinel_knows_is_named() {
+    let primary = Server::start(&[]);
+    let watching = Server::sentinel_of(&primary, "");
+    let master = "another".to_owned();
+    let broker = RedisBroker::new(options(watching.url(), Mode::Sentinel { master })).unwrap();
+    let text = broker.check().await.unwrap_err().to_string();
+    assert!(text.contains("another"), "{text}");
+    assert!(text.contains(&watching.port.to_string()), "{text}");
+}
+
+#[tokio::test]
+async fn sentinels_and_servers_are_each_told_their_own_password() {
+    let primary = Server::start(&["--requirepass", "of-the-server"]);
+    let watching = Server::sentinel_of(
+        &primary,
+        "requirepass of-the-sentinel\nsentinel auth-pass mymaster of-the-server",
+    );
+    let url = format!("redis://:of-the-server@127.0.0.1:{}", watching.port);
+    let right = RedisOptions {
+        url,
+        sentinel_password: Some("of-the-sentinel".to_owned()),
+        ..sentinel(&watching)
+    };
+    RedisBroker::new(right.clone()).unwrap().check().await.unwrap();
+    let none = RedisOptions {
+        sentinel_password: None,
+        ..right
+    };
+    let text = RedisBroker::new(none)
+        .unwrap()
+        .check()
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("redis.sentinel.password"), "{text}");
+}
+
+#[tokio::test]
+async fn a_write_that_too_few_replicas_hold_is_unknown_and_its_repeat_finds_it() {
+    let primary = Server::start(&[]);
+    let mut replica = Server::replica_of(&primary);
+    let broker = RedisBroker::new(RedisOptions {
+        wait_replicas: 1,
+        timeout: Duration::from_millis(500),
+        ..options(primary.url(), Mode::Standalone)
+    })
+    .unwrap();
+    let held = append(&broker, "held").await.unwrap();
+
+    replica.kill();
+    let outcome = append(&broker, "alone").await;
+    assert!(
+        matches!(&outcome, Err(BrokerError::Unknown(text)) if text.contains("replicas")),
+        "{outcome:?}"
+    );
+
+    replica.run();
+    let offset = append_at_last(&broker, "alone").await;
+    assert!(offset > held);
+    assert_eq!(append_at_last(&broker, "alone").await, offset);
+    let length = primary.cli(&["XLEN", &broker.queue_key(partition(&broker))]);
+    assert_eq!(
+        length.trim(),
+        "2",
+        "one entry for each message, however often it was sent"
+    );
+}
