@@ -83,3 +83,29 @@ test('300 clients, 30 rooms, 10,000 messages, and dispatchers that come, go and 
   assert.ok(frames < MESSAGES * 0.75, `the second gateway got ${frames} frames, half of the rooms are not its`);
   clients.forEach((client) => client.close());
 });
+
+test('a room that was left costs its gateway nothing after 30 s', async () => {
+  await start('dispatcher');
+  const [holding, leaving] = gateways;
+  const options = { transports: ['websocket'] };
+  const anna = { token: token(secret, { sub: 'anna' }), options };
+  const listener = new Listener(holding.url, { rooms: ['left'], ...anna });
+  const leaver = new Listener(leaving.url, { rooms: ['left'], ...anna });
+  await until('both are settled', () => listener.settled && leaver.settled);
+  const held = await leaving.metric('carillon_gateway_rooms');
+  const producer = new Producer(ingest.ingest);
+  const send = async (count) => {
+    for (let n = 0; n < count; n += 1) await producer.send({ to: { room: 'left' }, event: 'price', data: n });
+    await until('they came', () => listener.of('left').length === producer.accepted.length);
+  };
+  await send(5);
+  await until('they came to both', () => leaver.of('left').length === 5);
+  leaver.socket.emit('leave', { room: 'left' });
+  await until('the room is let go of', async () => (await leaving.metric('carillon_gateway_rooms')) < held, 60_000);
+  const frames = await leaving.metric('carillon_gateway_frames_total');
+  await send(20);
+  assert.equal(await leaving.metric('carillon_gateway_frames_total'), frames);
+  assert.equal(await leaving.metric('carillon_gateway_frames_unheld_total'), 0);
+  assert.equal(leaver.of('left').length, 5);
+  [listener, leaver].forEach((client) => client.close());
+});
