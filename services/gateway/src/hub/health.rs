@@ -110,3 +110,66 @@ impl HubHealth {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn healthy() -> HubHealth {
+        let health = HubHealth::new(&HubSettings {
+            probe_patience: PATIENCE,
+            ..HubSettings::new("gateway-0")
+        });
+        health.redis_answered();
+        health.channel_was_read();
+        health.alive(true);
+        health
+    }
+
+    fn at(seconds: u64) -> Offset {
+        Offset::new(seconds * 1_000, 0)
+    }
+
+    fn failing(health: &HubHealth) -> Vec<&'static str> {
+        let checks = health.checks().into_iter();
+        checks.filter_map(|(name, why)| why.map(|_| name)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_part_of_the_path_fails_under_its_own_name() {
+        let nothing_yet = HubHealth::new(&HubSettings::new("gateway-0"));
+        assert_eq!(failing(&nothing_yet), ["broker", "registered", "channel"]);
+        let health = healthy();
+        assert_eq!(failing(&health), [""; 0]);
+        health.redis_failed("connection refused".to_owned());
+        tokio::time::advance(Duration::from_secs(600)).await;
+        health.channel_was_read();
+        let why = health.checks().remove(0).1.unwrap();
+        assert!(why.contains("connection refused"), "{why}");
+        assert_eq!(failing(&health), ["broker"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_are_missing_only_where_others_get_them() {
+        let health = healthy();
+        assert_eq!(
+            failing(&health),
+            [""; 0],
+            "no dispatcher, no probes: that is not this gateway's fault"
+        );
+        health.others_report(Some(at(1_000)));
+        assert_eq!(
+            failing(&health),
+            [""; 0],
+            "what others got before it was there it can't have got"
+        );
+        health.others_report(Some(at(1_020)));
+        assert_eq!(failing(&health), [""; 0]);
+        health.others_report(Some(at(1_021)));
+        assert_eq!(failing(&health), ["probes"]);
+        health.probe_arrived(at(1_010));
+        assert_eq!(failing(&health), [""; 0]);
+    }
+}
