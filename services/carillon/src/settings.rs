@@ -85,7 +85,7 @@ settings_section! {
         "listen" => listen: SocketAddr = "0.0.0.0:3000";
         /// The pod's name, which names this gateway's channel.
         "pod" => pod: String = Preset::computed("POD_NAME, else the host's name", host_name);
-        /// Where other gateways reach this one, as `host:port`.
+        /// Where other gateways reach this one, as `host:port`; by default at the address it listens on or, if that is any, under the name of its pod.
         "address" => address: Option<String>;
         /// Tasks that share the sessions.
         "shards" => shards: usize = Preset::computed("the number of cores", cores), range 1..=64;
@@ -123,6 +123,11 @@ settings_section! {
         "drain.timeout" => drain_timeout: Duration = "30s", range "1s"..="1h";
         /// Sessions a draining gateway hands over per second, or more to meet its deadline.
         "drain.rate" => drain_rate: u64 = 100, range 10..=100000;
+        /// What gateways prove themselves with to each other, the same for all of them. With it a request may come to any
+        /// gateway, whichever holds its session; without it clients that poll need sticky sessions.
+        "forwarding.secret" => forwarding_secret: Option<Secret>;
+        /// Requests and WebSockets handed on to other gateways at once.
+        "forwarding.requests" => forwarding_requests: usize = 20000, range 1..=1000000;
     }
 }
 

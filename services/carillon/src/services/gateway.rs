@@ -5,11 +5,17 @@ use std::net::SocketAddr;
 use carillon_chassis::run::{self, Chassis, Misconfigured};
 use carillon_gateway::{
     hub::{Hub, HubMetrics, HubMutations, HubParts, HubSettings},
-    transport::{Origins, SocketIo, TokenKey, Transport as _, TransportMetrics, TransportSettings},
+    transport::{
+        Forwarding, ForwardingSecret, Origins, SocketIo, TokenKey, Transport as _, TransportMetrics,
+        TransportSettings,
+    },
 };
 
 use super::Ground;
 use crate::settings::Settings;
+
+/// Below that a shared secret can be guessed.
+const SECRET_BYTES: usize = 16;
 
 pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
     let ground = Ground::on_redis(chassis)?;
@@ -86,7 +92,7 @@ impl Gateway {
 fn hub_settings(settings: &Settings, address: SocketAddr) -> HubSettings {
     let gateway = &settings.gateway;
     HubSettings {
-        address: gateway.address.clone().unwrap_or_else(|| address.to_string()),
+        address: reached_at(settings, address),
         shards: gateway.shards,
         capacity: gateway.sessions,
         outbox_bytes: bytes(gateway.outbox),
@@ -101,6 +107,33 @@ fn hub_settings(settings: &Settings, address: SocketAddr) -> HubSettings {
         drain_rate: gateway.drain_rate,
         ..HubSettings::new(gateway.pod.clone())
     }
+}
+
+/// Where other gateways reach this one.
+fn reached_at(settings: &Settings, listens: SocketAddr) -> String {
+    let gateway = &settings.gateway;
+    match &gateway.address {
+        Some(address) => address.clone(),
+        None if listens.ip().is_unspecified() => format!("{}:{}", gateway.pod, listens.port()),
+        None => listens.to_string(),
+    }
+}
+
+fn forwarding(settings: &Settings) -> anyhow::Result<Option<Forwarding>> {
+    let gateway = &settings.gateway;
+    let Some(secret) = &gateway.forwarding_secret else {
+        return Ok(None);
+    };
+    let secret = secret.expose();
+    if secret.len() < SECRET_BYTES {
+        let text = format!("gateway.forwarding.secret: at least {SECRET_BYTES} characters are needed");
+        return Err(Misconfigured(text).into());
+    }
+    Ok(ForwardingSecret::new(secret.as_bytes()).map(|secret| Forwarding {
+        pod: gateway.pod.clone(),
+        secret,
+        requests: gateway.forwarding_requests,
+    }))
 }
 
 fn transport_settings(settings: &Settings) -> anyhow::Result<TransportSettings> {
@@ -128,6 +161,7 @@ fn transport_settings(settings: &Settings) -> anyhow::Result<TransportSettings> 
         ping_timeout: gateway.ping_timeout,
         drain_timeout: gateway.drain_timeout,
         page: gateway.page,
+        forwarding: forwarding(settings)?,
         ..TransportSettings::default()
     })
 }

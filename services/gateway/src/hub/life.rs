@@ -22,8 +22,8 @@ use tokio::{
 };
 
 use super::{
-    HubSettings, health::HubHealth, metrics::HubMetrics, presence::PresenceDesk, route_table::RouteTable,
-    standing::Standing,
+    HubSettings, health::HubHealth, metrics::HubMetrics, peers::Peers, presence::PresenceDesk,
+    route_table::RouteTable, standing::Standing,
 };
 
 /// What a gateway says of itself.
@@ -35,6 +35,7 @@ pub(super) struct Registrar {
     pub(super) metrics: HubMetrics,
     pub(super) health: HubHealth,
     pub(super) draining: Arc<AtomicBool>,
+    pub(super) peers: Arc<Peers>,
     pub(super) random: Arc<parking_lot::Mutex<fastrand::Rng>>,
 }
 
@@ -229,6 +230,7 @@ impl LifeTask {
         }
         match Membership::members(&**broker, ServiceKind::Gateway).await {
             Ok(members) => {
+                self.registrar.peers.see(&members);
                 let others = members.iter().filter(|member| member.incarnation != incarnation);
                 health.others_report(others.filter_map(|member| member.last_probe).max());
             }

@@ -20,6 +20,7 @@ mod life;
 mod metrics;
 mod mutations;
 mod outbox;
+mod peers;
 mod presence;
 mod publish;
 mod route_table;
@@ -60,6 +61,7 @@ use self::{
     channel::ChannelTask,
     history::{HistoryReader, HistoryRequests},
     life::{LifeTask, Registrar},
+    peers::Peers,
     presence::{PresenceDesk, PresenceKeeper, PresenceWatcher},
     publish::{PublishDesk, Publisher},
     route_table::RouteTable,
@@ -100,6 +102,7 @@ struct Inner {
     desk: Arc<PublishDesk>,
     sessions: AtomicU64,
     draining: Arc<AtomicBool>,
+    peers: Arc<Peers>,
     standing: watch::Sender<Option<Standing>>,
 }
 
@@ -129,6 +132,7 @@ impl Hub {
         let partitions = broker.partitions();
         let health = HubHealth::new(&settings);
         let draining = Arc::new(AtomicBool::new(false));
+        let peers = Arc::new(Peers::default());
         let (shards, inboxes) = shard::queues(settings.shards);
         let desk = Arc::new(PublishDesk {
             broker: Arc::clone(&broker),
@@ -148,6 +152,7 @@ impl Hub {
             metrics: metrics.clone(),
             health: health.clone(),
             draining: Arc::clone(&draining),
+            peers: Arc::clone(&peers),
             random: Arc::new(Mutex::new(random)),
         };
         let hub = Self(Arc::new(Inner {
@@ -159,6 +164,7 @@ impl Hub {
             desk,
             sessions: AtomicU64::new(0),
             draining,
+            peers,
             standing: watch::Sender::new(None),
         }));
         let mut tasks = JoinSet::new();
@@ -337,6 +343,11 @@ impl Hub {
             .borrow()
             .as_ref()
             .map(|standing| standing.view().incarnation.clone())
+    }
+
+    /// Where the gateway is reached (`host:port`) whose pod's name is the one looked for.
+    pub async fn address_of_gateway(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
+        self.0.peers.address(&self.0.broker, is_it).await
     }
 
     /// Hands all sessions over: closes their transports at an even pace, so that they reconnect elsewhere without a

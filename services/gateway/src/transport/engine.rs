@@ -16,6 +16,7 @@ use super::{
     flow,
     limits::Limits,
     metrics::TransportMetrics,
+    peers::Peers,
     session::{self, EngineSocket, Slot},
     settings::TransportSettings,
     websocket::Wire,
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) settings: TransportSettings,
     pub(super) metrics: TransportMetrics,
     pub(super) limits: Limits,
+    /// The way to other gateways, if sessions name theirs.
+    pub(super) peers: Option<Arc<Peers>>,
     pub(super) sockets: Sockets,
     /// Cancelled when the gateway hands its sessions over.
     pub(super) draining: CancellationToken,

@@ -10,13 +10,16 @@ use engineioxide::TransportType;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     engine::{Engine, Shared, engine},
     handshake::HandshakeCode,
     io::KillSwitch,
+    metrics::ForwardOutcome,
     origin::Source,
     page::Assets,
+    peers::{GatewayName, NamedId, Peers, with_id},
     websocket::{self, Wire},
 };
 
@@ -26,6 +29,11 @@ pub(super) enum Body {
     Full(Full<Bytes>),
     /// Engine.IO's.
     Engine(UnsyncBoxBody<Bytes, Infallible>),
+    /// Another gateway's, with the place it takes.
+    Forwarded(
+        Incoming,
+        #[expect(dead_code, reason = "given back by its drop")] OwnedSemaphorePermit,
+    ),
 }
 
 impl From<Bytes> for Body {
@@ -36,15 +44,20 @@ impl From<Bytes> for Body {
 
 impl hyper::body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = hyper::Error;
 
     fn poll_frame(
         self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
-            Self::Full(body) => std::pin::Pin::new(body).poll_frame(context),
-            Self::Engine(body) => std::pin::Pin::new(body).poll_frame(context),
+            Self::Full(body) => std::pin::Pin::new(body)
+                .poll_frame(context)
+                .map_err(|never| match never {}),
+            Self::Engine(body) => std::pin::Pin::new(body)
+                .poll_frame(context)
+                .map_err(|never| match never {}),
+            Self::Forwarded(body, _) => std::pin::Pin::new(body).poll_frame(context),
         }
     }
 
@@ -52,6 +65,7 @@ impl hyper::body::Body for Body {
         match self {
             Self::Full(body) => body.is_end_stream(),
             Self::Engine(body) => body.is_end_stream(),
+            Self::Forwarded(body, _) => body.is_end_stream(),
         }
     }
 
@@ -59,6 +73,7 @@ impl hyper::body::Body for Body {
         match self {
             Self::Full(body) => body.size_hint(),
             Self::Engine(body) => body.size_hint(),
+            Self::Forwarded(body, _) => body.size_hint(),
         }
     }
 }
@@ -81,6 +96,8 @@ pub(super) struct Router {
     shared: Arc<Shared>,
     engine: Engine,
     assets: Assets,
+    /// The way to other gateways, if there is one.
+    peers: Option<Arc<Peers>>,
 }
 
 impl Router {
@@ -88,6 +105,7 @@ impl Router {
         Self {
             engine: engine(&shared),
             assets: Assets::new(shared.settings.page),
+            peers: shared.peers.clone(),
             shared,
         }
     }
@@ -123,15 +141,23 @@ impl Router {
         response
     }
 
-    async fn engine(&self, request: Request<Incoming>, switch: &KillSwitch) -> Response<Body> {
-        let query = request.uri().query().unwrap_or_default();
-        let field = |name: &str| {
-            query
-                .split('&')
-                .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name))
-        };
-        let session = field("sid").map(|(_, id)| id.to_owned());
-        let websocket = matches!(field("transport"), Some((_, "websocket")));
+    async fn engine(&self, mut request: Request<Incoming>, switch: &KillSwitch) -> Response<Body> {
+        let mut session = field(request.uri(), "sid").map(str::to_owned);
+        let websocket = field(request.uri(), "transport") == Some("websocket");
+        if let (Some(peers), Some(sid)) = (&self.peers, &session) {
+            match self.locate(peers, request.headers(), sid).await {
+                Place::Here(id) => {
+                    if let Some(uri) = with_id(request.uri(), &id) {
+                        *request.uri_mut() = uri;
+                    }
+                    session = Some(id);
+                }
+                Place::At(address) => {
+                    return peers.forward(request, sid, &address, &self.shared.draining).await;
+                }
+                Place::Nowhere(answer) => return *answer,
+            }
+        }
         if session.is_none() && self.shared.draining.is_cancelled() {
             self.shared.metrics.refused(HandshakeCode::Draining);
             return unavailable(
@@ -159,10 +185,50 @@ impl Router {
             socket.data.too_large.store(true, Ordering::Relaxed);
         }
         let fresh = fresh(&parts, body);
-        match hyper::service::Service::call(&self.engine, fresh).await {
+        let response = match hyper::service::Service::call(&self.engine, fresh).await {
             Ok(response) => response
                 .map(|body| Body::Engine(body.map_err(|never: Infallible| match never {}).boxed_unsync())),
             Err(never) => match never {},
+        };
+        match &self.peers {
+            Some(peers) if session.is_none() => name_session(peers, response).await,
+            _ => response,
+        }
+    }
+
+    /// Where the session is that a request names.
+    async fn locate(&self, peers: &Peers, headers: &HeaderMap, sid: &str) -> Place {
+        let forwarded = match peers.secret.judge(headers, sid) {
+            None => false,
+            Some(true) => {
+                self.shared.metrics.forwarded(ForwardOutcome::Taken);
+                true
+            }
+            Some(false) => {
+                self.shared.metrics.forwarded(ForwardOutcome::Unauthenticated);
+                let message =
+                    "forwarding_unauthenticated: gateways need the same gateway.forwarding.secret\n";
+                return Place::Nowhere(Box::new(text_response(StatusCode::FORBIDDEN, message)));
+            }
+        };
+        let Some(NamedId { gateway, id }) = NamedId::read(sid) else {
+            // The id of a session that began with a WebSocket, or nonsense: Engine.IO knows.
+            return Place::Here(sid.to_owned());
+        };
+        if gateway == peers.own.as_str() {
+            return match self.shared.sockets.get(id) {
+                Some(_) => Place::Here(id.to_owned()),
+                None => Place::Nowhere(Box::new(peers.gone(ForwardOutcome::Gone))),
+            };
+        }
+        let is_it = |pod: &str| GatewayName::of_pod(pod).as_str() == gateway;
+        let address = match forwarded {
+            true => None,
+            false => self.shared.hub.address_of_gateway(is_it).await,
+        };
+        match address {
+            Some(address) => Place::At(address),
+            None => Place::Nowhere(Box::new(peers.gone(ForwardOutcome::Gone))),
         }
     }
 
@@ -208,6 +274,41 @@ impl Router {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         response
     }
+}
+
+/// Where a session is.
+enum Place {
+    /// Here, under this id.
+    Here(String),
+    /// At the gateway with this address.
+    At(String),
+    /// Nowhere any more; this is what the client is told.
+    Nowhere(Box<Response<Body>>),
+}
+
+/// A field of the query.
+fn field<'a>(uri: &'a http::Uri, name: &str) -> Option<&'a str> {
+    let mut pairs = uri.query().unwrap_or_default().split('&');
+    pairs.find_map(|pair| {
+        pair.split_once('=')
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value)
+    })
+}
+
+/// Lets the answer to a first request name this gateway.
+async fn name_session(peers: &Peers, response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let Ok(bytes) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
+        return empty_response(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let named = std::str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| peers.own.name_open_packet(text));
+    // Whatever isn't the packet that opens a session (a refusal) stays as it is.
+    let bytes = named.map_or(bytes, Bytes::from);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(bytes))
 }
 
 /// A request with the few headers that are needed, copied: what hyper made points into its read buffer, 16 KiB that
@@ -261,7 +362,7 @@ fn allow(headers: &mut HeaderMap, source: &Source) {
 }
 
 /// "Not now": clients try again by themselves.
-fn unavailable(code: &str, message: &str) -> Response<Body> {
+pub(super) fn unavailable(code: &str, message: &str) -> Response<Body> {
     let body = format!(r#"{{"code":"{code}","message":"{code}: {message}"}}"#);
     let mut response = json_response(StatusCode::SERVICE_UNAVAILABLE, body);
     response
@@ -270,7 +371,7 @@ fn unavailable(code: &str, message: &str) -> Response<Body> {
     response
 }
 
-fn empty_response(status: StatusCode) -> Response<Body> {
+pub(super) fn empty_response(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::from(Bytes::new()));
     *response.status_mut() = status;
     response

@@ -13,6 +13,47 @@ pub struct TransportMetrics {
     pub(super) requests: IntCounterVec,
     pub(super) requests_refused: IntCounterVec,
     pub(super) written_bytes: IntCounter,
+    forwarded: IntCounterVec,
+    carried: IntGauge,
+}
+
+/// What became of a request that one gateway handed on to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ForwardOutcome {
+    /// Handed on and answered.
+    Answered,
+    /// Handed on to a gateway that didn't answer.
+    Unreachable,
+    /// For a gateway or a session that isn't there any more.
+    Gone,
+    /// Not handed on: too many are already.
+    Full,
+    /// Taken from another gateway.
+    Taken,
+    /// Refused: whoever handed it on is no gateway of this installation.
+    Unauthenticated,
+}
+
+impl ForwardOutcome {
+    const ALL: [Self; 6] = [
+        Self::Answered,
+        Self::Unreachable,
+        Self::Gone,
+        Self::Full,
+        Self::Taken,
+        Self::Unauthenticated,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Unreachable => "unreachable",
+            Self::Gone => "gone",
+            Self::Full => "full",
+            Self::Taken => "taken",
+            Self::Unauthenticated => "unauthenticated",
+        }
+    }
 }
 
 /// Counts something while it lives.
@@ -71,7 +112,23 @@ impl TransportMetrics {
             &["code"],
         )?;
         let written_bytes = IntCounter::with_opts(named("written_bytes_total", "Bytes written to clients."))?;
-        let all: [Box<dyn Collector>; 5] = [
+        let forwarded = IntCounterVec::new(
+            named(
+                "forwarded_requests_total",
+                "Requests handed on between gateways, by outcome.",
+            ),
+            &["outcome"],
+        )?;
+        for outcome in ForwardOutcome::ALL {
+            forwarded.with_label_values(&[outcome.as_str()]);
+        }
+        let carried = IntGauge::with_opts(named(
+            "forwarded_websockets",
+            "WebSockets of sessions at other gateways.",
+        ))?;
+        let all: [Box<dyn Collector>; 7] = [
+            Box::new(forwarded.clone()),
+            Box::new(carried.clone()),
             Box::new(connections.clone()),
             Box::new(handshakes_refused.clone()),
             Box::new(requests.clone()),
@@ -87,7 +144,18 @@ impl TransportMetrics {
             requests,
             requests_refused,
             written_bytes,
+            forwarded,
+            carried,
         })
+    }
+
+    pub(super) fn forwarded(&self, outcome: ForwardOutcome) {
+        self.forwarded.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    /// A WebSocket of another gateway's session, as long as it is carried.
+    pub(super) fn carried(&self) -> GaugeGuard {
+        GaugeGuard::new(self.carried.clone())
     }
 
     /// A TCP connection, as long as it carries HTTP requests.

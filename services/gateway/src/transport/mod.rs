@@ -8,6 +8,7 @@
 //! - [`engine`] hears of connections and packets ([`packet`]), [`session`] takes the handshake ([`handshake`],
 //!   [`token`]) and becomes the client's [`writer`];
 //! - [`flow`] hands packets to Engine.IO without filling its queue;
+//! - [`peers`] hands requests of sessions at other gateways on to them;
 //! - [`limits`] bounds what one process, user and session may do;
 //! - [`requests`] does what the client asks for, [`answers`] says what became of it.
 //!
@@ -28,6 +29,7 @@ mod metrics;
 mod origin;
 mod packet;
 mod page;
+mod peers;
 mod requests;
 mod session;
 mod settings;
@@ -44,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 pub use handshake::HandshakeCode;
 pub use metrics::TransportMetrics;
 pub use origin::{InvalidOrigin, Origins};
+pub use peers::{Forwarding, ForwardingSecret};
 pub use settings::TransportSettings;
 pub use token::TokenKey;
 
@@ -72,6 +75,11 @@ pub struct SocketIo {
 impl Transport for SocketIo {
     async fn serve(self, listener: TcpListener, draining: CancellationToken) {
         let shared = engine::Shared {
+            peers: self
+                .settings
+                .forwarding
+                .as_ref()
+                .map(|forwarding| Arc::new(peers::Peers::new(forwarding, &self.settings, &self.metrics))),
             limits: limits::Limits::new(&self.settings),
             hub: self.hub,
             policy: self.policy,

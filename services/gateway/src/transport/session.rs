@@ -226,7 +226,7 @@ async fn ask_for_session(
     // Whoever knows the Engine.IO id can speak for a client that polls, and session ids are no secret: they name
     // rooms, and the demo shows them to everybody. Only clients of version 2 insist on one id for both.
     let (id, told): (Arc<str>, _) = match socket.protocol {
-        ProtocolVersion::V3 => (socket.id.as_str().into(), false),
+        ProtocolVersion::V3 => (told_id(shared, socket), false),
         ProtocolVersion::V4 => (Sid::new().as_str().into(), true),
     };
     let connect = Connect {
@@ -259,6 +259,20 @@ async fn ask_for_session(
         .await
         .map_err(|Closed| unavailable("the connection has ended".to_owned()))?;
     Ok((session, outbox))
+}
+
+/// The id a client of version 2 was told: one that polled first got it with the gateway's name.
+fn told_id(shared: &Shared, socket: &EngineSocket) -> Arc<str> {
+    let polled = !socket
+        .req_parts
+        .uri
+        .query()
+        .unwrap_or_default()
+        .contains("transport=websocket");
+    match &shared.peers {
+        Some(peers) if polled => peers.own.name(socket.id.as_str()).into(),
+        _ => socket.id.as_str().into(),
+    }
 }
 
 /// Closes the connection, not the Socket.IO session above it: stock clients come back from the former only.

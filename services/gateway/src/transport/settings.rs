@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{origin::Origins, token::TokenKey};
+use super::{origin::Origins, peers::Forwarding, token::TokenKey};
 
 /// The transport's settings; the defaults are those of DESIGN §13 and of Socket.IO itself.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct TransportSettings {
     pub drain_timeout: Duration,
     /// Whether the chat page is served at `/`.
     pub page: bool,
+    /// How requests of sessions at other gateways are handed on to them; without it they are refused.
+    pub forwarding: Option<Forwarding>,
 }
 
 impl Default for TransportSettings {
@@ -63,6 +65,7 @@ impl Default for TransportSettings {
             close_timeout: Duration::from_secs(3),
             drain_timeout: Duration::from_secs(30),
             page: true,
+            forwarding: None,
         }
     }
 }
