@@ -2,7 +2,8 @@
 //!
 //! It brings clients and [hub](crate::hub) together, and knows nothing of Redis. A client's road through it:
 //!
-//! - [`listener`] accepts, [`io`] wraps the connection, [`http`] routes its requests: [`page`] or Engine.IO;
+//! - [`listener`] accepts, [`io`] wraps the connection, [`http`] routes its requests: [`page`] or Engine.IO, and [`responses`] are what
+//!   comes back;
 //! - [`origin`] judges the web page a browser comes from;
 //! - [`websocket`] takes a connection out of HTTP, [`frames`] watches what goes by;
 //! - [`engine`] hears of connections and packets ([`packet`]), [`session`] takes the handshake ([`handshake`],
@@ -31,6 +32,7 @@ mod packet;
 mod page;
 mod peers;
 mod requests;
+mod responses;
 mod session;
 mod settings;
 mod token;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
-use super::http::{Body, text_response};
+use super::responses::{Body, text_response};
 
 /// A file of the page.
 #[derive(Debug)]

@@ -25,8 +25,8 @@ pub(super) use name::{GatewayName, NamedId, with_id};
 pub use proof::ForwardingSecret;
 
 use super::{
-    http::{Body, empty_response, unavailable},
     metrics::{ForwardOutcome, TransportMetrics},
+    responses::{Body, empty_response, unavailable},
     settings::TransportSettings,
 };
 
