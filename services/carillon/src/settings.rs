@@ -214,7 +214,7 @@ settings_section! {
         "refresh_grace" => refresh_grace: Duration = "1m", range "100ms"..="1h";
         /// What a client meets while the issuer's keys or the login store are away: `retry` closes its transport, so that stock clients come back by themselves; `tell` sends a `connect_error` with the code, after which they stay away.
         "outage" => outage: OutageAnswer = "retry";
-        /// Secrets that the login cookies of a web application are signed with: `express-session`'s own and former ones. Without any, cookies are not looked at.
+        /// Secrets that the login cookies of a web application are signed with: `express-session`'s own and former ones. One with a comma can only be set in a file, as an item of a list. Without any, cookies are not looked at.
         "cookie.secrets" => cookie_secrets: Vec<Secret>;
         /// The cookie's name.
         "cookie.name" => cookie_name: String = "connect.sid";
