@@ -57,6 +57,8 @@ const refusal = async (to, cookie, options) => {
   return error.message.split(':')[0];
 };
 const counted = (to, code) => to.metric('carillon_gateway_handshakes_refused_total', `code="${code}"`);
+// As `docs/security.md` says: a user that may look at logins and nothing else.
+const allowLooks = () => store.cli('ACL', 'SETUSER', 'carillon', 'on', '>look', '~sess:*', 'resetchannels', '-@all', '+get', '+info');
 const hears = async (socket, user) => {
   await connected(socket);
   const data = `${user} ${Math.random()}`;
@@ -69,12 +71,13 @@ before(async () => {
   redis = await Redis.start();
   store = await Redis.start();
   children.push({ kill: () => redis.stop() }, { kill: () => store.stop() });
+  allowLooks();
   settings = {
     CARILLON_REDIS__URL: redis.url,
     CARILLON_POLICY__FILE: policyFile('policy.yaml', 'anonymous: { sessions: false, producers: true }\n'),
     CARILLON_IDENTITY__HS256_SECRET: 'for tokens',
     CARILLON_IDENTITY__COOKIE__SECRETS: `${secret},${former}`,
-    CARILLON_IDENTITY__COOKIE__STORE__URL: store.url,
+    CARILLON_IDENTITY__COOKIE__STORE__URL: store.url.replace('//', '//carillon:look@'),
     CARILLON_IDENTITY__COOKIE__STORE__TIMEOUT: '500ms',
     CARILLON_IDENTITY__COOKIE__USER__PREFIX: 'shop-',
     CARILLON_GATEWAY__ORIGINS: app,
@@ -239,6 +242,7 @@ test('the store goes away: clients come back by themselves when it does, or are 
   assert.equal(await refusal(telling, 'connect.sid=guessed'), 'cookie_bad_signature', 'needs no store');
   assert.equal(staying.connected, true, 'who is in stays');
   await store.run();
+  allowLooks();
   await hears(late, 'shop-ida');
 });
 

@@ -1,6 +1,12 @@
 //! What a gateway knows clients by, as it is set: keys of tokens, and the logins of a web application.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -98,7 +104,10 @@ fn logins(settings: &Settings) -> anyhow::Result<Option<CookieLogins>> {
         prefix: identity.cookie_store_prefix.clone(),
         pointer: pointer.clone(),
         user_prefix: identity.cookie_user_prefix.clone(),
-        store: Arc::new(RedisLogins(login_keys(settings)?)),
+        store: Arc::new(RedisLogins {
+            keys: login_keys(settings)?,
+            away: AtomicBool::new(false),
+        }),
     }))
 }
 
@@ -125,14 +134,22 @@ fn login_keys(settings: &Settings) -> anyhow::Result<ForeignKeys> {
 
 /// The logins that `connect-redis` writes.
 #[derive(Debug)]
-struct RedisLogins(ForeignKeys);
+struct RedisLogins {
+    keys: ForeignKeys,
+    /// Whether it was so at the last look: the log tells of changes, not of each client.
+    away: AtomicBool,
+}
 
 #[async_trait]
 impl LoginStore for RedisLogins {
     async fn load(&self, key: &str) -> Result<Option<Bytes>, LoginStoreAway> {
-        self.0
-            .get(key)
-            .await
-            .map_err(|error| LoginStoreAway(error.to_string()))
+        let found = self.keys.get(key).await;
+        let was_away = self.away.swap(found.is_err(), Ordering::Relaxed);
+        match &found {
+            Err(error) if !was_away => tracing::warn!(%error, "the login store does not answer"),
+            Ok(_) if was_away => tracing::info!("the login store answers again"),
+            _ => {}
+        }
+        found.map_err(|error| LoginStoreAway(error.to_string()))
     }
 }

@@ -104,7 +104,7 @@ impl CookieLogins {
         };
         let loaded = self.store.load(&format!("{}{id}", self.prefix)).await;
         let login = loaded.map_err(|error| {
-            tracing::warn!(%error, "a login can't be looked up");
+            tracing::debug!(%error, "a login can't be looked up");
             let message = "the login store does not answer at the moment";
             Unidentified::new(IdentityCode::LoginStoreUnavailable, message)
         })?;

@@ -272,6 +272,12 @@ async fn an_unknown_key_is_looked_for_once_and_not_again_at_once() {
     served.serve(&[&one]);
     tokio::time::sleep(Duration::from_secs(301)).await;
     assert_eq!(*served.fetches.lock(), 3, "fetched by itself");
+    let other = code(&tokens, &made_up.token(&claims)).await;
+    assert_eq!(
+        other,
+        IdentityCode::TokenUnknownKey,
+        "of the same kind, and not the same"
+    );
     forged.jwk["kid"] = json!("one");
     assert_eq!(
         code(&tokens, &forged.token(&claims)).await,
