@@ -22,6 +22,11 @@ pub(crate) fn redis(settings: &Settings) -> anyhow::Result<SharedBroker> {
 
 /// The same, for who asks what only Redis can tell.
 pub(crate) fn connect(settings: &Settings) -> anyhow::Result<RedisBroker> {
+    Ok(RedisBroker::new(options(settings)?).map_err(|error| Misconfigured(error.to_string()))?)
+}
+
+/// How Redis is reached.
+pub(crate) fn options(settings: &Settings) -> anyhow::Result<RedisOptions> {
     let redis = &settings.redis;
     let mode = match redis.mode {
         RedisMode::Standalone => Mode::Standalone,
@@ -30,7 +35,7 @@ pub(crate) fn connect(settings: &Settings) -> anyhow::Result<RedisBroker> {
         },
         RedisMode::Cluster => Mode::Cluster,
     };
-    let options = RedisOptions {
+    Ok(RedisOptions {
         url: redis.url.expose().to_owned(),
         mode,
         nodes: redis.nodes.clone(),
@@ -46,8 +51,7 @@ pub(crate) fn connect(settings: &Settings) -> anyhow::Result<RedisBroker> {
         timeout: redis.timeout,
         wait_replicas: redis.wait_replicas,
         allow_no_persistence: redis.allow_no_persistence,
-    };
-    Ok(RedisBroker::new(options).map_err(|error| Misconfigured(error.to_string()))?)
+    })
 }
 
 /// The number of partitions, which is in range.

@@ -38,6 +38,16 @@ setting_words! {
     }
 }
 
+setting_words! {
+    /// What clients are told while it can't be known who they are.
+    pub(crate) enum OutageAnswer {
+        /// Nothing: their transport is closed, and they come back.
+        Retry = "retry",
+        /// A `connect_error`.
+        Tell = "tell",
+    }
+}
+
 settings_section! {
     /// Where the services meet. `carillon dev` needs none of it.
     pub(crate) struct RedisSettings in "redis" {
@@ -180,8 +190,44 @@ settings_section! {
 settings_section! {
     /// Who clients are.
     pub(crate) struct IdentitySettings in "identity" {
-        /// The secret that HS256 tokens are signed with. Without it every token is refused.
+        /// The secret that HS256 tokens are signed with.
         "hs256_secret" => hs256_secret: Option<Secret>;
+        /// Files with public keys that tokens are signed for, one each, in PEM: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).
+        "public_keys" => public_keys: Vec<std::path::PathBuf>;
+        /// Where an issuer serves its public keys as a JSON Web Key Set.
+        "jwks.url" => jwks_url: Option<SecretUrl>;
+        /// How often they are fetched. A token with an unknown `kid` has them fetched at once.
+        "jwks.refresh" => jwks_refresh: Duration = "5m", range "1s"..="24h";
+        /// How soon after one fetch an unknown `kid` may lead to the next.
+        "jwks.cooldown" => jwks_cooldown: Duration = "10s", range "100ms"..="1h";
+        /// How old keys may get while they can't be fetched. Then tokens are refused.
+        "jwks.stale" => jwks_stale: Duration = "24h", range "1s"..="30d";
+        /// How long a fetch may take.
+        "jwks.timeout" => jwks_timeout: Duration = "5s", range "100ms"..="1m";
+        /// Audiences, one of which a token's `aud` must name. Without any, `aud` is not looked at.
+        "audience" => audience: Vec<String>;
+        /// Issuers, one of which a token's `iss` must be. Without any, `iss` is not looked at.
+        "issuers" => issuers: Vec<String>;
+        /// By how much the clocks of issuers may differ from ours.
+        "leeway" => leeway: Duration = "30s", range "0s"..="10m";
+        /// How long a session whose token has expired may take to bring another before its transport is closed.
+        "refresh_grace" => refresh_grace: Duration = "1m", range "100ms"..="1h";
+        /// What a client meets while the issuer's keys or the login store are away: `retry` closes its transport, so that stock clients come back by themselves; `tell` sends a `connect_error` with the code, after which they stay away.
+        "outage" => outage: OutageAnswer = "retry";
+        /// Secrets that the login cookies of a web application are signed with: `express-session`'s own and former ones. One with a comma can only be set in a file, as an item of a list. Without any, cookies are not looked at.
+        "cookie.secrets" => cookie_secrets: Vec<Secret>;
+        /// The cookie's name.
+        "cookie.name" => cookie_name: String = "connect.sid";
+        /// The Redis with the logins, if it is another one than `redis.url`. One server, or one behind a proxy.
+        "cookie.store.url" => cookie_store_url: Option<SecretUrl>;
+        /// What the keys of logins begin with.
+        "cookie.store.prefix" => cookie_store_prefix: String = "sess:";
+        /// How long a look at a login may take.
+        "cookie.store.timeout" => cookie_store_timeout: Duration = "1s", range "50ms"..="10s";
+        /// Where in a login's JSON the user's id is, as a JSON pointer. Passport's is `/passport/user`.
+        "cookie.user.pointer" => cookie_user_pointer: String = "/user/id";
+        /// What is put before that id to name the user.
+        "cookie.user.prefix" => cookie_user_prefix: String = "";
     }
 }
 

@@ -17,6 +17,7 @@ mod channels;
 mod classify;
 mod dead_letters;
 mod diagnosis;
+mod foreign;
 mod health;
 mod inspection;
 mod keys;
@@ -42,6 +43,7 @@ use std::sync::{
 use carillon_model::PartitionCount;
 
 pub use diagnosis::Finding;
+pub use foreign::ForeignKeys;
 pub use options::{Mode, RedisOptions};
 
 use self::{call::Call, keys::Keys, topology::Topology};

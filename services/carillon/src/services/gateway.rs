@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use carillon_chassis::run::{self, Chassis, Misconfigured};
 use carillon_gateway::{
     hub::{Hub, HubMetrics, HubMutations, HubParts, HubSettings},
+    identity::Identities,
     transport::{
-        Forwarding, ForwardingSecret, Origins, SocketIo, TokenKey, Transport as _, TransportMetrics,
-        TransportSettings,
+        Forwarding, ForwardingSecret, Origins, SocketIo, Transport as _, TransportMetrics, TransportSettings,
     },
 };
 
-use super::Ground;
-use crate::settings::Settings;
+use super::{Ground, identity};
+use crate::settings::{OutageAnswer, Settings};
 
 /// Below that a shared secret can be guessed.
 const SECRET_BYTES: usize = 16;
@@ -36,7 +36,9 @@ pub(crate) struct Gateway {
 
 /// Binds first: a client that comes early waits instead of being refused.
 pub(crate) async fn bind(ground: Ground) -> anyhow::Result<Gateway> {
-    let transport = transport_settings(&ground.chassis.settings)?;
+    let registry = ground.chassis.metrics.registry();
+    let identities = identity::identities(&ground.chassis.settings, registry)?;
+    let transport = transport_settings(&ground.chassis.settings, identities)?;
     let listener = run::listen("gateway.listen", ground.chassis.settings.gateway.listen).await?;
     let address = listener.local_addr()?;
     Ok(Gateway {
@@ -136,7 +138,7 @@ fn forwarding(settings: &Settings) -> anyhow::Result<Option<Forwarding>> {
     }))
 }
 
-fn transport_settings(settings: &Settings) -> anyhow::Result<TransportSettings> {
+fn transport_settings(settings: &Settings, identities: Identities) -> anyhow::Result<TransportSettings> {
     let gateway = &settings.gateway;
     let origins = if gateway.origins.iter().any(|origin| origin == "*") {
         Origins::any()
@@ -145,11 +147,9 @@ fn transport_settings(settings: &Settings) -> anyhow::Result<TransportSettings> 
     };
     Ok(TransportSettings {
         origins,
-        token_key: settings
-            .identity
-            .hs256_secret
-            .as_ref()
-            .map(|secret| TokenKey::hs256(secret.expose().as_bytes())),
+        identities,
+        refresh_grace: settings.identity.refresh_grace,
+        tell_outages: settings.identity.outage == OutageAnswer::Tell,
         connections: usize::try_from(gateway.sessions.saturating_mul(2)).unwrap_or(usize::MAX),
         sessions_per_user: gateway.sessions_per_user,
         connects: gateway.connects,

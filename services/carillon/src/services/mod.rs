@@ -3,6 +3,7 @@
 pub(crate) mod dev;
 pub(crate) mod dispatcher;
 pub(crate) mod gateway;
+pub(crate) mod identity;
 pub(crate) mod ingest;
 
 use carillon_broker::SharedBroker;

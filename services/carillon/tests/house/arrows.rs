@@ -181,6 +181,17 @@ const UNSPEAKABLE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "services/gateway/src/identity",
+        &[
+            "redis::",
+            "deadpool",
+            "carillon_broker",
+            "engineioxide",
+            "hyper",
+            "crate::transport",
+        ],
+    ),
+    (
         "services/ingest/src",
         &[
             "redis::",

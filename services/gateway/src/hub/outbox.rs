@@ -115,6 +115,8 @@ pub enum CloseReason {
     Flooding,
     /// Pings were not answered.
     PingTimeout,
+    /// Its token has expired, and no other was brought in time.
+    TokenExpired,
     /// The gateway hands its sessions over.
     Draining,
     /// The gateway failed the session.
@@ -123,13 +125,14 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, for metrics of fixed cardinality.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ClientGone,
         Self::SlowReader,
         Self::FrameTooLarge,
         Self::Protocol,
         Self::Flooding,
         Self::PingTimeout,
+        Self::TokenExpired,
         Self::Draining,
         Self::Internal,
     ];
@@ -143,6 +146,7 @@ impl CloseReason {
             Self::Protocol => "protocol",
             Self::Flooding => "flooding",
             Self::PingTimeout => "ping_timeout",
+            Self::TokenExpired => "token_expired",
             Self::Draining => "draining",
             Self::Internal => "internal",
         }

@@ -217,6 +217,15 @@ impl SessionHandle {
         answer.await.map_err(|_| Refusal::gone())?
     }
 
+    /// Changes which rooms the session may join beyond policy, from now on; it stays in those it is in.
+    pub async fn change_rooms(&self, rooms: Arc<[RoomPattern]>) -> Result<(), Refusal> {
+        let request = Request::ChangeRooms {
+            session: self.key,
+            rooms,
+        };
+        self.requests.send(request).await.map_err(|_| Refusal::gone())
+    }
+
     /// Leaves a room. Leaving one the session is not in is refused with `not_joined`.
     pub async fn leave(&self, room: Room) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();

@@ -5,13 +5,15 @@
 
 use std::fmt;
 
-use carillon_model::{Offset, Room, policy::Policy};
+use carillon_model::{Offset, Room};
 use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::settings::TransportSettings;
-use crate::hub::{Identity, RefusalCode};
+use crate::{
+    hub::RefusalCode,
+    identity::{IdentityCode, Unidentified, percent_decoded},
+};
 
 /// Why a client was not let in: the first word of its `connect_error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +22,8 @@ pub enum HandshakeCode {
     BadRequest,
     /// The namespace is not `/`.
     InvalidNamespace,
-    /// The token can't be believed.
-    TokenInvalid,
-    /// The token's time is over.
-    TokenExpired,
-    /// Policy wants to know who it is.
-    AnonymousRefused,
+    /// It is not known who it is.
+    Identity(IdentityCode),
     /// A cursor is wrong.
     BadSince,
     /// It brought too many cursors.
@@ -46,30 +44,28 @@ pub enum HandshakeCode {
 
 impl HandshakeCode {
     /// All of them, for metrics.
-    pub const ALL: [Self; 13] = [
-        Self::BadRequest,
-        Self::InvalidNamespace,
-        Self::TokenInvalid,
-        Self::TokenExpired,
-        Self::AnonymousRefused,
-        Self::BadSince,
-        Self::TooManyRooms,
-        Self::OriginRefused,
-        Self::TooManySessions,
-        Self::ConnectRate,
-        Self::GatewayFull,
-        Self::Draining,
-        Self::Unavailable,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        let own = [
+            Self::BadRequest,
+            Self::InvalidNamespace,
+            Self::BadSince,
+            Self::TooManyRooms,
+            Self::OriginRefused,
+            Self::TooManySessions,
+            Self::ConnectRate,
+            Self::GatewayFull,
+            Self::Draining,
+            Self::Unavailable,
+        ];
+        own.into_iter().chain(IdentityCode::ALL.map(Self::Identity))
+    }
 
     /// The word, also as a metric label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
             Self::InvalidNamespace => "invalid_namespace",
-            Self::TokenInvalid => "token_invalid",
-            Self::TokenExpired => "token_expired",
-            Self::AnonymousRefused => "anonymous_refused",
+            Self::Identity(code) => code.as_str(),
             Self::BadSince => "bad_since",
             Self::TooManyRooms => "too_many_rooms",
             Self::OriginRefused => "origin_refused",
@@ -83,10 +79,11 @@ impl HandshakeCode {
 
     /// Whether trying again, here or elsewhere, may help without anything else being done.
     pub const fn is_passing(self) -> bool {
-        matches!(
-            self,
-            Self::ConnectRate | Self::GatewayFull | Self::Draining | Self::Unavailable
-        )
+        match self {
+            Self::Identity(code) => code.is_outage(),
+            Self::ConnectRate | Self::GatewayFull | Self::Draining | Self::Unavailable => true,
+            _ => false,
+        }
     }
 }
 
@@ -114,6 +111,12 @@ impl HandshakeRefusal {
             code,
             message: message.into(),
         }
+    }
+}
+
+impl From<Unidentified> for HandshakeRefusal {
+    fn from(unidentified: Unidentified) -> Self {
+        Self::new(HandshakeCode::Identity(unidentified.code), unidentified.message)
     }
 }
 
@@ -146,7 +149,7 @@ impl Auth {
         let field = |name: &str| {
             query.split('&').find_map(|pair| {
                 let (key, value) = pair.split_once('=')?;
-                (key == name).then(|| percent_decoded(value))
+                (key == name).then(|| percent_decoded(value, true))
             })
         };
         let since = match field("since").filter(|since| !since.is_empty()) {
@@ -164,32 +167,16 @@ impl Auth {
         })
     }
 
-    /// Who it is.
-    pub(super) fn identify(
-        &self,
-        settings: &TransportSettings,
-        policy: &Policy,
-    ) -> Result<Identity, HandshakeRefusal> {
-        let token = match &self.token {
-            None | Some(Value::Null) => "",
-            Some(Value::String(token)) => token.as_str(),
+    /// The token it brought, if any; an empty one is none.
+    pub(super) fn token(&self) -> Result<Option<&str>, HandshakeRefusal> {
+        match &self.token {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(token)) => Ok(Some(token)),
             Some(_) => {
-                let message = "`token` must be a text";
-                return Err(HandshakeRefusal::new(HandshakeCode::TokenInvalid, message));
+                let code = HandshakeCode::Identity(IdentityCode::TokenInvalid);
+                Err(HandshakeRefusal::new(code, "`token` must be a text"))
             }
-        };
-        if token.is_empty() {
-            if policy.anonymous_sessions {
-                return Ok(Identity::default());
-            }
-            let message = "this gateway wants to know who you are; pass a token in `auth`";
-            return Err(HandshakeRefusal::new(HandshakeCode::AnonymousRefused, message));
         }
-        let Some(key) = &settings.token_key else {
-            let message = "this gateway has no key to check tokens with";
-            return Err(HandshakeRefusal::new(HandshakeCode::TokenInvalid, message));
-        };
-        key.identify(token)
     }
 
     /// The cursors it brought.
@@ -218,27 +205,6 @@ impl Auth {
         }
         Ok(cursors.into_iter().collect())
     }
-}
-
-/// Undoes URL encoding; what is no encoding stays as it is.
-fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let pair = (byte == b'%').then(|| text.get(at + 1..at + 3)).flatten();
-        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            Some(value) => {
-                decoded.push(value);
-                at += 3;
-            }
-            None => {
-                decoded.push(if byte == b'+' { b' ' } else { byte });
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 #[cfg(test)]
@@ -294,27 +260,21 @@ mod tests {
             Auth::from_query("since=x").err().unwrap().code,
             HandshakeCode::BadSince
         );
-        assert_eq!(percent_decoded("%é%4"), "%é%4");
+        assert_eq!(percent_decoded("%é%4", true), "%é%4");
     }
 
     #[test]
-    fn strangers_are_let_in_only_by_policy() {
-        let settings = TransportSettings::default();
-        let auth = Auth::default();
-        assert!(
-            auth.identify(&settings, &Policy::permissive())
-                .unwrap()
-                .user
-                .is_none()
-        );
-        let refusal = auth.identify(&settings, &Policy::default_policy()).unwrap_err();
-        assert_eq!(refusal.code, HandshakeCode::AnonymousRefused);
-        let auth = Auth::from_connect(Some(r#"{"token":"x"}"#)).unwrap();
-        let refusal = auth.identify(&settings, &Policy::permissive()).unwrap_err();
+    fn an_empty_token_is_none() {
+        let token = |json: &str| {
+            let auth = Auth::from_connect(Some(json)).unwrap();
+            auth.token().map(|token| token.map(str::to_owned))
+        };
+        assert_eq!(token("{}"), Ok(None));
+        assert_eq!(token(r#"{"token":null}"#), Ok(None));
+        assert_eq!(token(r#"{"token":"x"}"#), Ok(Some("x".to_owned())));
         assert_eq!(
-            refusal.code,
-            HandshakeCode::TokenInvalid,
-            "a bad token never becomes nobody"
+            token(r#"{"token":5}"#).unwrap_err().code,
+            HandshakeCode::Identity(IdentityCode::TokenInvalid)
         );
     }
 }

@@ -3,7 +3,6 @@
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector};
 
 use super::handshake::HandshakeCode;
-use crate::hub::RefusalCode;
 
 /// The counters and gauges of the transport. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -94,7 +93,7 @@ impl TransportMetrics {
             ),
             &["code"],
         )?;
-        for code in HandshakeCode::ALL {
+        for code in HandshakeCode::all() {
             handshakes_refused.with_label_values(&[code.as_str()]);
         }
         let requests = IntCounterVec::new(
@@ -176,7 +175,9 @@ impl TransportMetrics {
         self.requests.with_label_values(&[request]).inc();
     }
 
-    pub(super) fn request_refused(&self, code: RefusalCode) {
-        self.requests_refused.with_label_values(&[code.as_str()]).inc();
+    /// `code` is one of the words of [`RefusalCode`](crate::hub::RefusalCode) or
+    /// [`IdentityCode`](crate::identity::IdentityCode).
+    pub(super) fn request_refused(&self, code: &'static str) {
+        self.requests_refused.with_label_values(&[code]).inc();
     }
 }

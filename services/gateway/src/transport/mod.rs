@@ -7,7 +7,7 @@
 //! - [`origin`] judges the web page a browser comes from;
 //! - [`websocket`] takes a connection out of HTTP, [`frames`] watches what goes by;
 //! - [`engine`] hears of connections and packets ([`packet`]), [`session`] takes the handshake ([`handshake`],
-//!   [`token`]) and becomes the client's [`writer`];
+//!   [`expiry`]) and becomes the client's [`writer`];
 //! - [`flow`] hands packets to Engine.IO without filling its queue;
 //! - [`peers`] hands requests of sessions at other gateways on to them;
 //! - [`limits`] bounds what one process, user and session may do;
@@ -19,6 +19,7 @@
 
 mod answers;
 mod engine;
+mod expiry;
 mod flow;
 mod frames;
 mod handshake;
@@ -35,7 +36,6 @@ mod requests;
 mod responses;
 mod session;
 mod settings;
-mod token;
 mod websocket;
 mod writer;
 
@@ -50,7 +50,6 @@ pub use metrics::TransportMetrics;
 pub use origin::{InvalidOrigin, Origins};
 pub use peers::{Forwarding, ForwardingSecret};
 pub use settings::TransportSettings;
-pub use token::TokenKey;
 
 use crate::hub::Hub;
 

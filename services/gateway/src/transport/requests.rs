@@ -1,4 +1,5 @@
-//! What a client asks for: `join`, `leave`, `publish`, `history`, `presence`, and the events that policy knows.
+//! What a client asks for: `join`, `leave`, `publish`, `history`, `presence`, `refresh`, and the events that policy
+//! knows.
 //!
 //! Publishes are handed to the hub at once, in the call that brought them, because their order is a promise. Everything
 //! that has to wait, waits in the session's [`Line`], whose task exists while there is something in it. Requests about
@@ -45,12 +46,22 @@ struct Inside {
     running: bool,
 }
 
+/// A token, which no log may show.
+struct NewToken(String);
+
+impl std::fmt::Debug for NewToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("NewToken")
+    }
+}
+
 #[derive(Debug)]
 enum Request {
     Join(Room, Start, Option<bool>),
     Presence(Room),
     Leave(Room),
     History(Room, Option<Offset>, usize),
+    Refresh(NewToken),
     Published(PublishReceipt),
     Refused(Refusal),
 }
@@ -62,7 +73,7 @@ impl Request {
             Self::Join(room, ..) | Self::Leave(room) | Self::History(room, ..) | Self::Presence(room) => {
                 Some(room)
             }
-            Self::Published(_) | Self::Refused(_) => None,
+            Self::Refresh(_) | Self::Published(_) | Self::Refused(_) => None,
         }
     }
 }
@@ -88,6 +99,12 @@ struct HistoryRequest {
     room: String,
     before: Option<String>,
     limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefreshRequest {
+    token: String,
 }
 
 #[derive(Deserialize)]
@@ -127,12 +144,13 @@ impl Session {
             "leave" => ("leave", leave(&event)),
             "history" => ("history", history(&event)),
             "presence" => ("presence", room_of(&event).map(Request::Presence)),
+            "refresh" => ("refresh", refresh(&event)),
             "publish" => ("publish", self.publish(&event, &attachments)),
             _ => ("event", self.policy_event(&event, &attachments)),
         };
         metrics.request(label);
         let request = request.unwrap_or_else(|refusal| {
-            metrics.request_refused(refusal.code);
+            metrics.request_refused(refusal.code.as_str());
             Request::Refused(refusal)
         });
         match (&request, ack) {
@@ -186,7 +204,9 @@ impl Session {
         if inside.waiting.len() + inside.busy >= LINE {
             drop(inside);
             // Whoever has so much unanswered reads no answers either.
-            self.shared.metrics.request_refused(RefusalCode::TooManyRequests);
+            self.shared
+                .metrics
+                .request_refused(RefusalCode::TooManyRequests.as_str());
             return;
         }
         inside.waiting.push_back((ack, request));
@@ -221,6 +241,7 @@ impl Session {
         let answer = match request {
             Request::Join(room, start, presence) => self.join(room, start, presence).await.and_then(ok),
             Request::Presence(room) => self.handle.presence(room).await.and_then(ok),
+            Request::Refresh(NewToken(token)) => self.refresh(&token).await,
             Request::Leave(room) => self.handle.leave(room).await.and_then(ok),
             Request::History(room, before, limit) => {
                 let found = self.handle.history(room, before, limit).await;
@@ -236,7 +257,7 @@ impl Session {
             Request::Refused(refusal) => Err(refusal),
         };
         if let (Err(refusal), false) = (&answer, counted) {
-            self.shared.metrics.request_refused(refusal.code);
+            self.shared.metrics.request_refused(refusal.code.as_str());
         }
         if let Some(ack) = ack {
             let (argument, attachments) = answer.unwrap_or_else(|refusal| (refused(&refusal), Vec::new()));
@@ -300,6 +321,12 @@ fn join(event: &Event<'_>) -> Result<Request, Refusal> {
 
 fn leave(event: &Event<'_>) -> Result<Request, Refusal> {
     room_of(event).map(Request::Leave)
+}
+
+fn refresh(event: &Event<'_>) -> Result<Request, Refusal> {
+    Ok(Request::Refresh(NewToken(
+        payload::<RefreshRequest>(event)?.token,
+    )))
 }
 
 /// The room of a request that has nothing else.

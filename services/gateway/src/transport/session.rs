@@ -16,15 +16,18 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     engine::Shared,
+    expiry::{Expiry, write_until_expired},
     flow::{Closed, Sender},
     handshake::{Auth, HandshakeCode, HandshakeRefusal},
     limits::{EventLimits, Place},
     packet::{ClientPacket, Packet},
     requests::{Heard, Line},
     websocket::Wire,
-    writer::write,
 };
-use crate::hub::{CloseReason, Connect, OutboxReceiver, SessionHandle};
+use crate::{
+    hub::{CloseReason, Connect, OutboxReceiver, SessionHandle},
+    identity::Identified,
+};
 
 /// A connection of Engine.IO with what we keep of it.
 pub(super) type EngineSocket = engineioxide::Socket<Slot>;
@@ -81,6 +84,8 @@ pub(super) struct Session {
     pub(super) sender: Sender,
     pub(super) line: Line,
     pub(super) events: EventLimits,
+    /// When the session's identity ends; a refresh moves it.
+    pub(super) expiry: Expiry,
     _place: Place,
     pub(super) shared: Arc<Shared>,
     end: watch::Receiver<Option<CloseReason>>,
@@ -157,7 +162,7 @@ async fn run(shared: Arc<Shared>, socket: Arc<EngineSocket>, asked: oneshot::Rec
             let reason = reason.ok().and_then(|reason| *reason);
             session.handle.closed(reason.unwrap_or(CloseReason::Internal));
         }
-        reason = write(&session, &outbox) => {
+        reason = write_until_expired(&session, &outbox) => {
             tracing::debug!(session = %session.handle.id(), reason = reason.as_str(), "closing a transport");
             session.handle.closed(reason);
             socket.data.end_with(reason);
@@ -194,7 +199,8 @@ async fn admit(
     };
     shared.metrics.refused(refusal.code);
     tracing::debug!(code = refusal.code.as_str(), "a client was not let in");
-    if refusal.code.is_passing() {
+    let told = shared.settings.tell_outages && matches!(refusal.code, HandshakeCode::Identity(_));
+    if refusal.code.is_passing() && !told {
         // A stock client takes a `connect_error` for final. From a lost transport it comes back by itself, with its
         // growing pauses, and that is what helps here.
         close_transport(shared, socket);
@@ -219,8 +225,12 @@ async fn ask_for_session(
     asked: Asked,
 ) -> Result<(Arc<Session>, OutboxReceiver), HandshakeRefusal> {
     let auth = asked?;
-    let policy = Arc::clone(&shared.policy.borrow());
-    let identity = auth.identify(&shared.settings, &policy)?;
+    let anonymous = shared.policy.borrow().anonymous_sessions;
+    let cookies = socket.req_parts.headers.get(http::header::COOKIE);
+    let cookies = cookies.and_then(|cookies| cookies.to_str().ok());
+    let identities = &shared.settings.identities;
+    let identified = identities.identify(auth.token()?, cookies, anonymous).await?;
+    let Identified { identity, expires } = identified;
     let place = shared.limits.enter(identity.user.as_ref())?;
     let since = auth.cursors(shared.settings.cursors)?;
     // Whoever knows the Engine.IO id can speak for a client that polls, and session ids are no secret: they name
@@ -248,6 +258,7 @@ async fn ask_for_session(
         sender: Sender::new(Arc::clone(socket)),
         line: Line::default(),
         events: EventLimits::new(&shared.settings),
+        expiry: Expiry::new(expires),
         _place: place,
         shared: Arc::clone(shared),
         end: socket.data.end.subscribe(),

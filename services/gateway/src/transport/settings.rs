@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
-use super::{origin::Origins, peers::Forwarding, token::TokenKey};
+use super::{origin::Origins, peers::Forwarding};
+use crate::identity::Identities;
 
 /// The transport's settings; the defaults are those of DESIGN §13 and of Socket.IO itself.
 #[derive(Clone, Debug)]
 pub struct TransportSettings {
     /// Web origins that may connect beside the gateway's own.
     pub origins: Origins,
-    /// What tokens are checked with; without it every token is refused.
-    pub token_key: Option<TokenKey>,
+    /// What tells who a client is.
+    pub identities: Identities,
+    /// How long a session whose token has expired may take to bring another.
+    pub refresh_grace: Duration,
+    /// Whether a client that can't be identified because of an outage is told so, after which a stock client stays away,
+    /// instead of being made to come back by itself.
+    pub tell_outages: bool,
     /// TCP connections at most. A session that polls may hold two.
     pub connections: usize,
     /// Bytes of one message or one polling request of a client.
@@ -49,7 +55,9 @@ impl Default for TransportSettings {
     fn default() -> Self {
         Self {
             origins: Origins::default(),
-            token_key: None,
+            identities: Identities::default(),
+            refresh_grace: Duration::from_secs(60),
+            tell_outages: false,
             connections: 60_000,
             message_bytes: 100 << 10,
             sessions_per_user: 100,

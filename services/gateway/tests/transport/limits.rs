@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use carillon_gateway::transport::{TokenKey, TransportSettings};
+use carillon_gateway::{
+    identity::{Identities, Key, Tokens},
+    transport::TransportSettings,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -68,7 +71,13 @@ async fn a_session_that_floods_is_closed_with_a_reason() {
 #[tokio::test]
 async fn a_user_has_so_many_sessions_and_no_more() {
     let settings = TransportSettings {
-        token_key: Some(TokenKey::hs256(b"secret")),
+        identities: Identities {
+            tokens: Tokens {
+                keys: [Key::hs256(b"secret")].into(),
+                ..Tokens::default()
+            },
+            logins: None,
+        },
         sessions_per_user: 2,
         ..TransportSettings::default()
     };

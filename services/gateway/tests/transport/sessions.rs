@@ -1,6 +1,9 @@
 //! What a client sees: the handshake, its events and their answers.
 
-use carillon_gateway::transport::{TokenKey, TransportSettings};
+use carillon_gateway::{
+    identity::{Identities, Key, Tokens},
+    transport::TransportSettings,
+};
 use carillon_model::Data;
 use serde_json::json;
 
@@ -221,7 +224,13 @@ async fn cursors_brought_along_are_caught_up() {
 #[tokio::test]
 async fn who_is_not_let_in_is_told_why() {
     let settings = TransportSettings {
-        token_key: Some(TokenKey::hs256(b"secret")),
+        identities: Identities {
+            tokens: Tokens {
+                keys: [Key::hs256(b"secret")].into(),
+                ..Tokens::default()
+            },
+            logins: None,
+        },
         ..TransportSettings::default()
     };
     let gateway = Gateway::with(settings, "anonymous: { sessions: false }", |_| {}).await;

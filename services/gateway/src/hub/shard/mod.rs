@@ -32,7 +32,11 @@ use std::{
     time::Duration,
 };
 
-use carillon_model::{PartitionCount, Room, collections::LookupMap, policy::Policy};
+use carillon_model::{
+    PartitionCount, Room,
+    collections::LookupMap,
+    policy::{Policy, RoomPattern},
+};
 use indexmap::IndexMap;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -73,6 +77,10 @@ pub(super) enum Request {
         room: Room,
         since: Option<carillon_model::Offset>,
         reply: oneshot::Sender<Result<Joined, Refusal>>,
+    },
+    ChangeRooms {
+        session: SessionKey,
+        rooms: Arc<[RoomPattern]>,
     },
     Leave {
         session: SessionKey,
@@ -297,6 +305,11 @@ impl Shard {
                 since,
                 reply,
             } => self.join_on_request(session, &room, since, reply),
+            Request::ChangeRooms { session, rooms } => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.identity.rooms = rooms;
+                }
+            }
             Request::Leave { session, room, reply } => {
                 let _ = reply.send(self.leave_on_request(session, &room));
             }

@@ -1,0 +1,26 @@
+//! Keys that somebody else writes: read, never changed, and no part of an installation.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{RedisOptions, call::Call, reply, topology::Topology};
+use crate::Result;
+
+/// Another application's keys on a Redis, be it ours or its own. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct ForeignKeys(Arc<(Topology, RedisOptions)>);
+
+impl ForeignKeys {
+    /// Keys on the server of these options; neither their prefix nor their partitions matter. Nothing is connected yet.
+    pub fn new(options: RedisOptions) -> Result<Self> {
+        Ok(Self(Arc::new((Topology::new(&options)?, options))))
+    }
+
+    /// The text under a key, if there is one.
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        let (topology, options) = &*self.0;
+        let answer = Call::command("GET", key).arg(key).run(topology, options).await?;
+        reply::present(answer).map(reply::bytes).transpose()
+    }
+}
