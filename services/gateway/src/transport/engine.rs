@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    flow,
+    flow, incoming,
     limits::Limits,
     metrics::TransportMetrics,
     peers::Peers,
@@ -94,11 +94,11 @@ impl EngineIoHandler for Ear {
     }
 
     fn on_message(self: &Arc<Self>, message: Str, socket: Arc<EngineSocket>) {
-        session::text(&self.0, &socket, &message);
+        incoming::text(&self.0, &socket, &message);
     }
 
     fn on_binary(self: &Arc<Self>, data: Bytes, socket: Arc<EngineSocket>) {
-        session::attachment(&self.0, &socket, &data);
+        incoming::attachment(&self.0, &socket, &data);
     }
 }
 

@@ -133,6 +133,13 @@ pub(super) struct Auth {
     since: Option<Value>,
 }
 
+// Tokens are in no log.
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Auth")
+    }
+}
+
 impl Auth {
     /// From the JSON of a `CONNECT`.
     pub(super) fn from_connect(json: Option<&str>) -> Result<Self, HandshakeRefusal> {

@@ -6,8 +6,8 @@
 //!   comes back;
 //! - [`origin`] judges the web page a browser comes from;
 //! - [`websocket`] takes a connection out of HTTP, [`frames`] watches what goes by;
-//! - [`engine`] hears of connections and packets ([`packet`]), [`session`] takes the handshake ([`handshake`],
-//!   [`expiry`]) and becomes the client's [`writer`];
+//! - [`engine`] hears of connections and packets ([`packet`]), [`session`] is a client from its [`admission`]
+//!   ([`handshake`]) to its [`expiry`] and becomes its [`writer`], [`incoming`] is what it says;
 //! - [`flow`] hands packets to Engine.IO without filling its queue;
 //! - [`peers`] hands requests of sessions at other gateways on to them;
 //! - [`limits`] bounds what one process, user and session may do;
@@ -17,6 +17,7 @@
 //! The library's own can't close the transport of one client (a client that is disconnected in Socket.IO's sense
 //! doesn't come back), gives the secret Engine.IO id to be shown as the session's, and has rooms where we have a hub.
 
+mod admission;
 mod answers;
 mod engine;
 mod expiry;
@@ -24,6 +25,7 @@ mod flow;
 mod frames;
 mod handshake;
 mod http;
+mod incoming;
 mod io;
 mod limits;
 mod listener;
