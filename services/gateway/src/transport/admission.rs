@@ -13,7 +13,7 @@ use super::{
     limits::EventLimits,
     packet::Packet,
     requests::Line,
-    session::{Asked, EngineSocket, Session, close_transport},
+    session::{Asked, EngineSocket, Session, State, close_transport},
 };
 use crate::{
     hub::{Connect, OutboxReceiver},

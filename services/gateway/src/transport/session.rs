@@ -21,6 +21,7 @@ use super::{
     handshake::{Auth, HandshakeRefusal},
     incoming::Partial,
     limits::{EventLimits, Place},
+    packet::Packet,
     requests::Line,
     websocket::Wire,
 };
