@@ -1,11 +1,31 @@
-//! Processes that stand still.
+//! Processes that stand still, wholly or before one kind of call.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+/// A kind of call that a directed scenario holds back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A dispatcher records a batch that has messages.
+    Record,
+    /// A dispatcher writes to a gateway's channel.
+    AppendChannel,
+    /// A gateway adds routes.
+    AddRoutes,
+    /// A gateway reads its channel.
+    ReadChannel,
+}
+
+#[derive(Debug)]
+struct Hold {
+    step: Step,
+    reached: bool,
+}
 
 /// How a process is doing.
 ///
@@ -13,6 +33,7 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub struct Condition {
     stalled: AtomicBool,
+    held: Mutex<Option<Hold>>,
     resumed: Notify,
     /// How many times slower than others its calls are.
     pub slowness: u32,
@@ -23,6 +44,7 @@ impl Condition {
     pub fn new(slowness: u32) -> Arc<Self> {
         Arc::new(Self {
             stalled: AtomicBool::new(false),
+            held: Mutex::new(None),
             resumed: Notify::new(),
             slowness,
         })
@@ -44,6 +66,35 @@ impl Condition {
     pub(crate) async fn running(&self) {
         while self.is_stalled() {
             self.resumed.notified().await;
+        }
+    }
+
+    /// Holds back the next call of this kind, in place of whatever was held back.
+    pub(crate) fn hold(&self, step: Step) {
+        *self.held.lock() = Some(Hold { step, reached: false });
+        self.resumed.notify_waiters();
+    }
+
+    /// Whether the process wants to make the call that is held back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.lock().as_ref().is_some_and(|hold| hold.reached)
+    }
+
+    /// Holds nothing back any more.
+    pub(crate) fn release(&self) {
+        *self.held.lock() = None;
+        self.resumed.notify_waiters();
+    }
+
+    /// Waits as long as a call of this kind is held back.
+    pub(crate) async fn pass(&self, step: Step) {
+        loop {
+            let resumed = self.resumed.notified();
+            match &mut *self.held.lock() {
+                Some(hold) if hold.step == step => hold.reached = true,
+                _ => return,
+            }
+            resumed.await;
         }
     }
 }

@@ -12,6 +12,7 @@
 //! - [`audit`]: the promises, checked at the clients
 //! - [`mix`]: which faults a schedule has, and which rule of the protocol it breaks on purpose
 //! - [`schedule`]: one run from seed to verdict
+//! - [`directed`]: the few interleavings that chance rarely finds, step by step
 //!
 //! `carillon-simulator MIX SEED` replays one schedule with a trace; see `docs/simulator.md`.
 
@@ -19,6 +20,7 @@ pub mod audit;
 pub mod broker;
 pub mod client;
 mod condition;
+pub mod directed;
 mod faults;
 pub mod mix;
 pub mod network;
@@ -26,5 +28,6 @@ pub mod processes;
 pub mod producer;
 pub mod schedule;
 
+pub use directed::{Scenario, run_directed};
 pub use mix::{Fault, Mix, Mutation};
 pub use schedule::{Verdict, run};

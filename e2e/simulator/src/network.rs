@@ -13,7 +13,7 @@ use carillon_model::{MessageId, PartitionCount};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-pub use crate::condition::Condition;
+pub use crate::condition::{Condition, Step};
 
 /// How calls behave in a schedule.
 #[derive(Clone, Copy, Debug)]
@@ -183,6 +183,11 @@ impl Network {
         self.written[server].notify_waiters();
     }
 
+    /// How many writes a server took and kept.
+    pub(crate) fn writes(&self, server: usize) -> u64 {
+        self.ledgers[server].lock().writes
+    }
+
     /// Ends all splits.
     pub fn heal(&self) {
         for slot in &self.slots {
@@ -261,6 +266,11 @@ impl Connections {
             return Err(lost(writes));
         }
         Ok(result)
+    }
+
+    /// Waits as long as a scenario holds this kind of call back.
+    pub(crate) async fn pass(&self, step: Step) {
+        self.condition.pass(step).await;
     }
 
     /// Takes time, and stands still while the process does.

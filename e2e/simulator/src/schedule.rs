@@ -31,14 +31,18 @@ pub struct Verdict {
 }
 
 /// Runs one schedule in virtual time.
-#[allow(clippy::expect_used)] // without a runtime there is no test
 pub fn run(mix: Mix, seed: u64, mutation: Option<Mutation>, trace: bool) -> Verdict {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    runtime().block_on(async { Schedule::new(mix, seed, mutation, trace).run().await })
+}
+
+/// Virtual time: the clock jumps to whatever is awaited next.
+#[allow(clippy::expect_used)] // without a runtime there is no test
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
-        .expect("a runtime");
-    runtime.block_on(async { Schedule::new(mix, seed, mutation, trace).run().await })
+        .expect("a runtime")
 }
 
 pub(crate) const CLIENTS: usize = 3;
@@ -53,7 +57,7 @@ pub(crate) struct Schedule {
     pub(crate) clients: Vec<Client>,
     pub(crate) started: Instant,
     /// In some schedules a third of the processes is much slower than the rest.
-    lame: bool,
+    pub(crate) lame: bool,
     numbers: usize,
     pub(crate) failovers: u32,
     /// When each server failed over last.
@@ -190,7 +194,7 @@ impl Schedule {
         self.calm_down();
         while producers.join_next().await.is_some() {}
         let drained = self.drained().await;
-        self.finish(drained).await
+        self.finish(drained, CLIENTS).await
     }
 
     pub(crate) fn cut(&mut self, client: usize) {
@@ -239,7 +243,7 @@ impl Schedule {
     }
 
     /// Waits, for a bounded time, until everything accepted is handled and what heals by itself has healed.
-    async fn drained(&mut self) -> bool {
+    pub(crate) async fn drained(&mut self) -> bool {
         let servers = &self.setting.network.servers;
         // A lease outlives its owner by as much as the server's clock went back.
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -260,11 +264,12 @@ impl Schedule {
         true
     }
 
-    /// First what was promised of the past, then whether everything is alive: a message to each room reaches all.
-    pub(crate) async fn finish(mut self, drained: bool) -> Verdict {
+    /// First what was promised of the past, then whether everything is alive: a message to each room reaches
+    /// all of these clients, counted from the first.
+    pub(crate) async fn finish(mut self, drained: bool, clients: usize) -> Verdict {
         let lost = self.setting.network.ever_lost();
         let judge_falses = !self.setting.mix.loses_writes() && self.keeps_enough();
-        let mut violations = self.audit.violations(CLIENTS, &self.rooms, &lost, judge_falses);
+        let mut violations = self.audit.violations(clients, &self.rooms, &lost, judge_falses);
         if !drained {
             violations.push(Violation {
                 promise: "liveness",
@@ -274,7 +279,7 @@ impl Schedule {
         let (trues, falses) = self.audit.told_counts();
         let accepted = self.audit.accepted_count();
         if violations.is_empty() {
-            violations.extend(self.alive().await);
+            violations.extend(self.alive(clients).await);
         }
         Verdict {
             violations,
@@ -290,7 +295,7 @@ impl Schedule {
         self.setting.policy.borrow().room(&self.rooms[0]).history.size >= 1000
     }
 
-    async fn alive(&mut self) -> Vec<Violation> {
+    async fn alive(&mut self, clients: usize) -> Vec<Violation> {
         let broker = self.healthy_broker();
         let mut known = vec![Offset::ZERO; usize::from(self.partitions().get())];
         for (number, room) in self.rooms.clone().iter().enumerate() {
@@ -312,7 +317,7 @@ impl Schedule {
             .collect();
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let missing: Vec<(usize, usize)> = (0..CLIENTS)
+            let missing: Vec<(usize, usize)> = (0..clients)
                 .flat_map(|client| (0..wanted.len()).map(move |number| (client, number)))
                 .filter(|(client, number)| !self.audit.has(*client, wanted[*number]))
                 .collect();

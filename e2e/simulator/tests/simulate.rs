@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use carillon_simulator::{Mix, Mutation, mix::MIXES, run};
+use carillon_simulator::{Mix, Mutation, Scenario, mix::MIXES, run, run_directed};
 
 /// Schedules of each mix. `SIMULATED_SCHEDULES` sets another number.
 const SCHEDULES: u64 = 2_000;
@@ -96,5 +96,28 @@ fn every_broken_rule_is_caught_by_a_seed_that_is_checked_in() {
             !run(mix, seed, Some(mutation), false).violations.is_empty(),
             "{mutation} is not caught by {name} {seed}"
         );
+    }
+}
+
+/// Seeds of each directed scenario: they decide how long every call takes, not what happens.
+const TAKES: u64 = 40;
+
+#[test]
+fn directed_scenarios_keep_every_promise_and_catch_their_mutation_each_time() {
+    for scenario in Scenario::ALL {
+        let mutation = scenario.mutation();
+        for seed in 0..TAKES {
+            let kept = run_directed(scenario, seed, None, false);
+            assert_eq!(kept.violations, [], "{scenario:?} {seed}");
+            let broken = run_directed(scenario, seed, Some(mutation), false);
+            assert!(
+                broken
+                    .violations
+                    .first()
+                    .is_some_and(|violation| violation.promise != "scenario"),
+                "{mutation} is not caught by {scenario:?} {seed}: {:?}",
+                broken.violations
+            );
+        }
     }
 }

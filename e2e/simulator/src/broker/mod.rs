@@ -15,7 +15,7 @@ use carillon_model::{Message, Offset, Partition, PartitionCount, Room, wire};
 use prost::Message as _;
 use tokio::time::{Instant, timeout};
 
-use crate::network::{Condition, Connections, Network};
+use crate::network::{Condition, Connections, Network, Step};
 
 /// One process' way to the servers.
 #[derive(Clone, Debug)]
@@ -90,6 +90,9 @@ impl Queue for SimulatedBroker {
 
     async fn record(&self, record: Record) -> Result<Fenced<RecordOutcome>> {
         let server = self.of_partition(record.partition);
+        if !record.entries.is_empty() {
+            self.0.pass(Step::Record).await;
+        }
         self.0
             .write(server, |state, now| ops::record::record(state, now, &record))
             .await?
@@ -193,6 +196,7 @@ impl Rooms for SimulatedBroker {
         route: &Incarnation,
     ) -> Result<RoomsState> {
         let server = self.of_partition(partition);
+        self.0.pass(Step::AddRoutes).await;
         self.0
             .write(server, |state, now| {
                 ops::rooms::add_routes(state, now, partition, rooms, route)
@@ -237,6 +241,7 @@ impl Rooms for SimulatedBroker {
 impl Channels for SimulatedBroker {
     async fn append_channel(&self, gateway: &Incarnation, entry: Bytes, limit: u64) -> Result<ChannelAppend> {
         let server = self.of_incarnation(gateway);
+        self.0.pass(Step::AppendChannel).await;
         self.0
             .write(server, |state, now| {
                 ops::channels::append_channel(state, now, gateway, entry, limit)
@@ -265,6 +270,7 @@ impl ChannelReader for SimulatedChannelReader {
         let server = self.broker.of_incarnation(&self.gateway);
         let until = Instant::now() + block;
         loop {
+            self.broker.0.pass(Step::ReadChannel).await;
             let (gateway, position) = (&self.gateway, self.position);
             let read = self.broker.0.read(server, |state, _| {
                 let unread = ops::channels::read_channel(state, gateway, position, limit);
