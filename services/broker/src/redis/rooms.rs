@@ -37,15 +37,11 @@ impl Rooms for RedisBroker {
     }
 
     async fn remove_routes(&self, partition: Partition, rooms: &[Room], route: &Incarnation) -> Result<()> {
-        for room in rooms {
-            let key = self.keys().routes(partition, room);
-            self.call(
-                Call::command("SREM", &key)
-                    .arg(&key)
-                    .arg(route.as_str())
-                    .writing(),
-            )
-            .await?;
+        let keys = self.keys();
+        let names: Vec<String> = rooms.iter().map(|room| keys.routes(partition, room)).collect();
+        if !names.is_empty() {
+            self.call(Call::script(&scripts::REMOVE_ROUTES, &names).arg(route.as_str()))
+                .await?;
         }
         Ok(())
     }

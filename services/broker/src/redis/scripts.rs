@@ -46,6 +46,7 @@ scripts! {
     RELEASE_LEASE: "allow-oom", true, "release_lease.lua";
     TAKE_LIST: "allow-oom", true, "take_list.lua";
     ADD_ROUTES: "allow-oom", true, "add_routes.lua";
+    REMOVE_ROUTES: "allow-oom", true, "remove_routes.lua";
     READ_HISTORY: "allow-oom", false, "read_history.lua";
     STATE_PRESENCE: "allow-oom", true, "state_presence.lua";
     READ_PRESENCE: "allow-oom", false, "read_presence.lua";
