@@ -19,6 +19,7 @@ use super::{
     origin::Source,
     page::Assets,
     peers::{GatewayName, NamedId, Peers, with_id},
+    posted::Posted,
     responses::{Body, allow, empty_response, json_response, text_response, unavailable},
     websocket::{self, Wire},
 };
@@ -129,7 +130,7 @@ impl Router {
             // Engine.IO ends the session; so it is known why.
             socket.data.too_large.store(true, Ordering::Relaxed);
         }
-        let fresh = fresh(&parts, body);
+        let fresh = fresh(&parts, Posted::new(body, field(&parts.uri, "EIO")));
         let response = match hyper::service::Service::call(&self.engine, fresh).await {
             Ok(response) => response
                 .map(|body| Body::Engine(body.map_err(|never: Infallible| match never {}).boxed_unsync())),

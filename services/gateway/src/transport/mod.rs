@@ -2,8 +2,8 @@
 //!
 //! It brings clients and [hub](crate::hub) together, and knows nothing of Redis. A client's road through it:
 //!
-//! - [`listener`] accepts, [`io`] wraps the connection, [`http`] routes its requests: [`page`] or Engine.IO, and [`responses`] are what
-//!   comes back;
+//! - [`listener`] accepts, [`io`] wraps the connection, [`http`] routes its requests: [`page`] or Engine.IO, [`posted`] is what polling
+//!   clients send, and [`responses`] are what comes back;
 //! - [`origin`] judges the web page a browser comes from;
 //! - [`websocket`] takes a connection out of HTTP, [`frames`] watches what goes by;
 //! - [`engine`] hears of connections and packets ([`packet`]), [`session`] is a client from its [`admission`]
@@ -34,6 +34,7 @@ mod origin;
 mod packet;
 mod page;
 mod peers;
+mod posted;
 mod requests;
 mod responses;
 mod session;
