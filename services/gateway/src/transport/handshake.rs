@@ -1,7 +1,8 @@
 //! What a client brings when it connects, and what it is told if it is not let in.
 //!
 //! Clients of Socket.IO 3 and 4 send `auth: { token?, since? }` with their `CONNECT`; clients of version 2 know no
-//! `auth` and put `token` and `since` (as JSON) into the query.
+//! `auth` and put `token` and `since` (as JSON) into the query. Java's `auth` holds texts only, so `since` may be one there
+//! as well.
 
 use std::fmt;
 
@@ -152,26 +153,17 @@ impl Auth {
     }
 
     /// From the query of a client of Socket.IO 2.
-    pub(super) fn from_query(query: &str) -> Result<Self, HandshakeRefusal> {
+    pub(super) fn from_query(query: &str) -> Self {
         let field = |name: &str| {
             query.split('&').find_map(|pair| {
                 let (key, value) = pair.split_once('=')?;
                 (key == name).then(|| percent_decoded(value, true))
             })
         };
-        let since = match field("since").filter(|since| !since.is_empty()) {
-            None => None,
-            Some(json) => Some(serde_json::from_str(&json).map_err(|_| {
-                HandshakeRefusal::new(
-                    HandshakeCode::BadSince,
-                    "`since` in the query must be JSON, like {\"lobby\":\"…\"}",
-                )
-            })?),
-        };
-        Ok(Self {
+        Self {
             token: field("token").map(Value::String),
-            since,
-        })
+            since: field("since").map(Value::String),
+        }
     }
 
     /// The token it brought, if any; an empty one is none.
@@ -186,10 +178,21 @@ impl Auth {
         }
     }
 
-    /// The cursors it brought.
+    /// The cursors it brought, as an object or as the JSON text of one; an empty text is none.
     pub(super) fn cursors(&self, limit: usize) -> Result<Vec<(Room, Offset)>, HandshakeRefusal> {
         let wrong = |message: String| HandshakeRefusal::new(HandshakeCode::BadSince, message);
-        let since = match &self.since {
+        let read;
+        let brought = match &self.since {
+            Some(Value::String(json)) if json.is_empty() => None,
+            Some(Value::String(json)) => {
+                read = serde_json::from_str(json).map_err(|_| {
+                    wrong("`since` as a text must be JSON, like {\"lobby\":\"…\"}".to_owned())
+                })?;
+                Some(&read)
+            }
+            brought => brought.as_ref(),
+        };
+        let since = match brought {
             None | Some(Value::Null) => return Ok(Vec::new()),
             Some(Value::Object(since)) => since,
             Some(_) => return Err(wrong("`since` must be an object of rooms and offsets".to_owned())),
@@ -235,9 +238,19 @@ mod tests {
         );
         assert_eq!(cursors("{}"), Ok(vec![]));
         assert_eq!(cursors("null"), Ok(vec![]));
+        assert_eq!(
+            cursors(r#"{"since":"{\"lobby\":\"5-1\"}"}"#),
+            Ok(vec![(room("lobby"), Offset::new(5, 1))])
+        );
+        assert_eq!(cursors(r#"{"since":""}"#), Ok(vec![]));
         for (json, start) in [
             ("[1]", "bad_request: "),
             (r#"{"since":[]}"#, "bad_since: `since` must be an object"),
+            (
+                r#"{"since":"lobby"}"#,
+                "bad_since: `since` as a text must be JSON",
+            ),
+            (r#"{"since":"\"{}\""}"#, "bad_since: `since` must be an object"),
             (
                 r#"{"since":{"lobby":5}}"#,
                 "bad_since: `since.lobby` must be a text",
@@ -257,16 +270,15 @@ mod tests {
     #[test]
     fn old_clients_bring_theirs_in_the_query() {
         let query = "EIO=3&token=a%2Bb&since=%7B%22caf%C3%A9%22%3A%225-1%22%7D&transport=polling";
-        let auth = Auth::from_query(query).unwrap();
+        let auth = Auth::from_query(query);
         assert_eq!(auth.token, Some(Value::from("a+b")));
         assert_eq!(
             auth.cursors(9).unwrap(),
             [(Room::new("café").unwrap(), Offset::new(5, 1))]
         );
-        assert_eq!(
-            Auth::from_query("since=x").err().unwrap().code,
-            HandshakeCode::BadSince
-        );
+        let code = |query| Auth::from_query(query).cursors(9).map_err(|refusal| refusal.code);
+        assert_eq!(code("since="), Ok(vec![]));
+        assert_eq!(code("since=x"), Err(HandshakeCode::BadSince));
         assert_eq!(percent_decoded("%é%4", true), "%é%4");
     }
 

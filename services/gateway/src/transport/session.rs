@@ -119,7 +119,7 @@ pub(super) fn open(shared: Arc<Shared>, socket: Arc<EngineSocket>) {
     if socket.protocol == ProtocolVersion::V3 {
         // Clients of version 2 are in the namespace `/` from the start.
         let query = socket.req_parts.uri.query().unwrap_or_default();
-        let _ = asks.send(Auth::from_query(query));
+        let _ = asks.send(Ok(Auth::from_query(query)));
     } else {
         *socket.data.state.lock() = State::Waiting(asks);
     }
