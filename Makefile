@@ -59,4 +59,4 @@ screenshots: ## pictures of the page in a real Chromium, under e2e/.artifacts
 
 clean: ## remove everything that was built
 	$(CARGO) clean
-	rm -rf e2e/.artifacts e2e/node_modules
+	rm -rf e2e/.artifacts e2e/node_modules e2e/clients/java/target
