@@ -13,59 +13,17 @@ export const compare = (a, b) => {
   return am === bm ? Number(as - bs) : Number(am - bm);
 };
 
-export class Listener {
-  /**
-   * @param {string} url
-   * @param {{ rooms?: string[], options?: object, token?: string }} [what]
-   */
-  constructor(url, { rooms = [], options = {}, token } = {}) {
-    this.rooms = rooms;
-    this.received = [];
-    this.gaps = [];
-    this.notes = [];
-    this.connects = 0;
-    // The four lines.
-    const since = {};
-    const socket = io(url, { auth: (cb) => cb({ token, since }), reconnectionDelay: 50, reconnectionDelayMax: 200, forceNew: true, ...options });
-    this.socket = socket;
-    open.add(this);
-    this.since = since;
-    socket.on('cursors', (notes) => {
-      for (const room in notes) {
-        if (notes[room]?.offset) this.told(room, since[room], notes[room]);
-        this.notes.push([room, notes[room]]);
-      }
-      for (const r in notes) notes[r] ? since[r] = notes[r].offset : delete since[r];
-    });
-    socket.onAny((event, data, meta) => {
-      if (meta?.room) {
-        this.received.push({ event, data, ...meta });
-        since[meta.room] = meta.offset;
-      }
-    });
-    socket.on('connect', () => {
-      this.connects += 1;
-      // Rooms it has a cursor for are joined again by themselves.
-      for (const room of rooms) if (!since[room]) socket.emit('join', { room }, () => {});
-    });
-  }
+/** What a client got and was told, and the audit of it. */
+export class Record {
+  received = [];
+  gaps = [];
 
   told(room, before, { offset, recovered }) {
     if (!before || !recovered) this.gaps.push({ room, above: before, upto: offset });
   }
 
-  /** Connected, and told where it is in all its rooms. */
-  get settled() {
-    return this.socket.connected && ['all', ...this.rooms].every((room) => this.since[room]);
-  }
-
   of(room) {
     return this.received.filter((message) => message.room === room);
-  }
-
-  close() {
-    open.delete(this);
-    this.socket.close();
   }
 
   /**
@@ -95,5 +53,52 @@ export class Listener {
       if (!hides) wrong.push(`needless false: ${gap.room} from ${gap.above} to ${gap.upto}`);
     }
     return wrong;
+  }
+}
+
+export class Listener extends Record {
+  /**
+   * @param {string} url
+   * @param {{ rooms?: string[], options?: object, token?: string }} [what]
+   */
+  constructor(url, { rooms = [], options = {}, token } = {}) {
+    super();
+    this.rooms = rooms;
+    this.notes = [];
+    this.connects = 0;
+    // The four lines.
+    const since = {};
+    const socket = io(url, { auth: (cb) => cb({ token, since }), reconnectionDelay: 50, reconnectionDelayMax: 200, forceNew: true, ...options });
+    this.socket = socket;
+    open.add(this);
+    this.since = since;
+    socket.on('cursors', (notes) => {
+      for (const room in notes) {
+        if (notes[room]?.offset) this.told(room, since[room], notes[room]);
+        this.notes.push([room, notes[room]]);
+      }
+      for (const r in notes) notes[r] ? since[r] = notes[r].offset : delete since[r];
+    });
+    socket.onAny((event, data, meta) => {
+      if (meta?.room) {
+        this.received.push({ event, data, ...meta });
+        since[meta.room] = meta.offset;
+      }
+    });
+    socket.on('connect', () => {
+      this.connects += 1;
+      // Rooms it has a cursor for are joined again by themselves.
+      for (const room of rooms) if (!since[room]) socket.emit('join', { room }, () => {});
+    });
+  }
+
+  /** Connected, and told where it is in all its rooms. */
+  get settled() {
+    return this.socket.connected && ['all', ...this.rooms].every((room) => this.since[room]);
+  }
+
+  close() {
+    open.delete(this);
+    this.socket.close();
   }
 }
