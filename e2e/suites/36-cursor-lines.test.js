@@ -45,15 +45,20 @@ after(async () => { for (const child of children.reverse()) await child.kill(); 
 
 for (const language of languages) {
   for (const transports of [['websocket'], undefined]) {
-    test(`${language}: ${CUTS} cuts over ${transports ?? 'polling, then WebSocket'} lose nothing`, async () => {
+    test(`${language}: ${CUTS} cuts over ${transports ?? 'polling, then WebSocket'} lose nothing`, async (cutting) => {
       const user = `${language} ${transports}`;
       const proxy = await Proxy.start(gateway.gatewayPort);
       const client = new CursorClient(language, { url: proxy.url, token: token(secret, { sub: user }), transports, rooms });
       const own = ['all', `user:${user}`, ...rooms];
-      const is = (what, condition) => until(`${what}; it said: ${client.errors}`, condition, 60_000);
+      const is = (what, condition) => until(`${what}; it said: ${client.errors}`, condition);
       await is('it is told where it is in all its rooms', () => own.every((room) => client.since[room]));
       const producer = new Producer(ingest.ingest);
       let stop = false;
+      cutting.after(() => {
+        stop = true;
+        client.close();
+        proxy.close();
+      });
       const flow = (async () => {
         for (let number = 0; !stop; number += 1) {
           const started = Date.now();
@@ -78,7 +83,8 @@ for (const language of languages) {
       await flow;
       for (const room of own) {
         const { offset: last } = producer.accepted.findLast((message) => message.room === room);
-        await is(`the last message of ${room} came`, () => client.of(room).at(-1)?.offset === last);
+        // What has not come by then is lost; the audit says what.
+        await is(`the last message of ${room} came`, () => client.of(room).at(-1)?.offset === last).catch(() => {});
       }
       assert.deepEqual(client.audit(producer.accepted, own), []);
       assert.ok(producer.accepted.length > 100, `${producer.accepted.length} messages flowed`);
@@ -90,8 +96,6 @@ for (const language of languages) {
       client.ask({});
       await is('it says its cursors', () => client.kept);
       assert.deepEqual(client.kept, client.since);
-      client.close();
-      proxy.close();
     });
   }
 }
