@@ -43,6 +43,20 @@ impl Ingest {
             }
             PublishRequest::Batch(publishes) => (publishes, true),
         };
+        self.accept_parsed(caller, publishes, batch, body.len(), traceparent, held)
+            .await
+    }
+
+    /// Accepts messages that were read from a body of so many bytes.
+    pub(crate) async fn accept_parsed(
+        &self,
+        caller: &Caller,
+        publishes: Vec<Publish>,
+        batch: bool,
+        bytes: usize,
+        traceparent: &str,
+        held: &mut Held,
+    ) -> Result<Value, Problem> {
         allowed(caller, &publishes, batch)?;
         self.bounded(&publishes, held)?;
         if let Caller::Known(producer) = caller {
@@ -59,7 +73,7 @@ impl Ingest {
         metrics
             .copies
             .inc_by(messages.iter().map(|message| message.rooms.len() as u64).sum());
-        metrics.bytes.inc_by(body.len() as u64);
+        metrics.bytes.inc_by(bytes as u64);
         Ok(answer)
     }
 
@@ -225,7 +239,7 @@ fn setting(limit: &'static str) -> &'static str {
     }
 }
 
-fn described(errors: &PublishErrors) -> Problem {
+pub(crate) fn described(errors: &PublishErrors) -> Problem {
     let kinds = || errors.errors.iter().map(|error| error.kind);
     let detail = errors.to_string();
     let mut problem = if kinds().any(|kind| kind == PublishErrorKind::Syntax) {
@@ -241,22 +255,24 @@ fn described(errors: &PublishErrors) -> Problem {
         }
     };
     if let Some(first) = errors.errors.first() {
-        problem = problem
-            .with("field", first.field.as_str())
-            .with("line", first.line)
-            .with("column", first.column);
+        problem = problem.with("field", first.field.as_str());
+        // What came in a header has no place in the body.
+        if first.line > 0 {
+            problem = problem.with("line", first.line).with("column", first.column);
+        }
     }
     if errors.total > 1 {
         let all: Vec<Value> = errors
             .errors
             .iter()
-            .map(|error| {
-                json!({
+            .map(|error| match error.line {
+                0 => json!({ "field": error.field, "detail": error.message }),
+                line => json!({
                     "field": error.field,
-                    "line": error.line,
+                    "line": line,
                     "column": error.column,
                     "detail": error.message,
-                })
+                }),
             })
             .collect();
         problem = problem.with("errors", all).with("errors_total", errors.total);

@@ -7,7 +7,6 @@ use axum::{
     body::Body,
     extract::{Request, State},
     response::{IntoResponse, Response},
-    routing::post,
 };
 use carillon_chassis::{metrics::GaugeGuard, telemetry::trace_context};
 use carillon_model::publish::check_key;
@@ -17,8 +16,9 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span, field::Empty, info_span};
 
 use crate::{
-    Ingest, body,
+    Ingest, IngestSettings, body, cloud_events,
     metrics::Outcome,
+    openapi::{Doors, messages},
     presence,
     problem::{Kind, Problem},
     producer::Caller,
@@ -26,14 +26,26 @@ use crate::{
 
 /// The routes of ingest. There is no CORS: a browser of another origin has no business with producer keys.
 pub fn router(ingest: Ingest) -> Router {
-    Router::new()
-        .route("/v1/messages", post(publish).fallback(only_post))
-        .merge(presence::routes())
+    doors(&ingest.shared.settings)
+        .open()
         .fallback(no_such_path)
         .with_state(ingest)
 }
 
+pub(crate) fn doors(settings: &IngestSettings) -> Doors<'_> {
+    let doors = Doors::new(settings).post("/v1/messages", messages::operation(settings), publish);
+    presence::doors(cloud_events::doors(doors))
+}
+
 async fn publish(State(ingest): State<Ingest>, request: Request) -> Response {
+    served(&ingest, request, publish_request).await
+}
+
+/// Serves a request that brings messages, whatever its form: one span, and one answer that every metric knows of.
+pub(crate) async fn served<W>(ingest: &Ingest, request: Request, work: W) -> Response
+where
+    W: AsyncFnOnce(&Ingest, Result<Caller, Problem>, Request, &Span) -> Result<Value, Problem>,
+{
     let started = Instant::now();
     let metrics = &ingest.shared.metrics;
     let _open = GaugeGuard::new(&metrics.requests_open);
@@ -42,7 +54,7 @@ async fn publish(State(ingest): State<Ingest>, request: Request) -> Response {
     let policy = Arc::clone(&ingest.shared.policy.borrow());
     let caller = Caller::of(request.headers(), &policy);
     let producer = caller.as_ref().ok().and_then(Caller::producer).cloned();
-    let result = publish_request(&ingest, caller, request, &span)
+    let result = work(ingest, caller, request, &span)
         .instrument(span.clone())
         .await;
     metrics.request_seconds.observe(started.elapsed().as_secs_f64());
@@ -74,6 +86,7 @@ async fn publish_request(
     let (head, body) = request.into_parts();
     let headers = &head.headers;
     let gates = caller.and_then(|caller| {
+        uncompressed(headers)?;
         content_type(headers)?;
         Ok((caller, idempotency_key(headers)?))
     });
@@ -106,23 +119,18 @@ async fn no_such_path(request: Request) -> Response {
     Problem::new(Kind::NotFound, detail).into_response()
 }
 
-async fn only_post(request: Request) -> Response {
-    let detail = format!(
-        "`{}` is not possible here; messages are sent with POST",
-        request.method()
-    );
-    Problem::new(Kind::MethodNotAllowed, detail)
-        .with_header(header::ALLOW, "POST")
-        .into_response()
+pub(crate) fn uncompressed(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if encoding.as_bytes() != b"identity" => {
+            let detail = "compressed bodies are not supported; send the JSON as it is";
+            Err(Problem::new(Kind::MediaType, detail))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let problem = |detail: String| Err(Problem::new(Kind::MediaType, detail));
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && encoding.as_bytes() != b"identity"
-    {
-        return problem("compressed bodies are not supported; send the JSON as it is".to_owned());
-    }
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return problem("say what the body is: `Content-Type: application/json`".to_owned());
     };
@@ -166,7 +174,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 
 /// The trace that the message travels in: this request's own span, or, where traces are not set up, what the producer
 /// sent.
-fn traceparent(headers: &HeaderMap, span: &Span) -> String {
+pub(crate) fn traceparent(headers: &HeaderMap, span: &Span) -> String {
     let own = trace_context::traceparent_of(span);
     if !own.is_empty() {
         return own;

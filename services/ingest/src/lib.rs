@@ -18,9 +18,11 @@
 mod accept;
 mod answer;
 mod body;
+mod cloud_events;
 mod guarded;
 mod http;
 mod metrics;
+mod openapi;
 mod presence;
 mod problem;
 mod producer;

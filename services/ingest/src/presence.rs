@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
-    extract::{Path, State},
+    Json,
+    extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use carillon_broker::{Presence, presence::who_is_in};
 use carillon_model::{PartitionCount, Room};
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Ingest,
+    openapi::{self, Doors},
     problem::{Kind, Problem},
     producer::Caller,
 };
@@ -38,11 +38,22 @@ impl Ingest {
     }
 }
 
-pub(crate) fn routes() -> Router<Ingest> {
-    Router::new().route("/v1/rooms/{room}/presence", get(answer))
+pub(crate) fn doors(doors: Doors<'_>) -> Doors<'_> {
+    doors.get(
+        "/v1/rooms/{room}/presence",
+        openapi::presence::operation(LISTED),
+        answer,
+    )
 }
 
-async fn answer(State(ingest): State<Ingest>, Path(room): Path<String>, headers: HeaderMap) -> Response {
+async fn answer(
+    State(ingest): State<Ingest>,
+    room: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let room = room.map(|Path(room)| room).map_err(|_| {
+        Problem::new(Kind::Invalid, "a room's name is UTF-8, URL-encoded").with("field", "room")
+    });
     match presence(&ingest, room, &headers).await {
         Ok(found) => Json(found).into_response(),
         Err(problem) => {
@@ -52,10 +63,14 @@ async fn answer(State(ingest): State<Ingest>, Path(room): Path<String>, headers:
     }
 }
 
-async fn presence(ingest: &Ingest, room: String, headers: &HeaderMap) -> Result<Value, Problem> {
+async fn presence(
+    ingest: &Ingest,
+    room: Result<String, Problem>,
+    headers: &HeaderMap,
+) -> Result<Value, Problem> {
     let policy = Arc::clone(&ingest.shared.policy.borrow());
     let caller = Caller::of(headers, &policy)?;
-    let room = Room::new(room)
+    let room = Room::new(room?)
         .map_err(|error| Problem::new(Kind::Invalid, error.to_string()).with("field", "room"))?;
     let Some(source) = &ingest.presence else {
         return Err(Problem::new(Kind::NotFound, "presence can't be asked for here"));

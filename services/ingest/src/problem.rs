@@ -47,7 +47,13 @@ metric_label! {
 }
 
 impl Kind {
-    const fn status(self) -> StatusCode {
+    /// What `type` says in the body.
+    pub(crate) fn uri(self) -> String {
+        let word = carillon_chassis::metrics::MetricLabel::as_str(self);
+        format!("https://carillon.dev/problems/{word}")
+    }
+
+    pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::Malformed => StatusCode::BAD_REQUEST,
             Self::Invalid | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -63,7 +69,7 @@ impl Kind {
         }
     }
 
-    const fn title(self) -> &'static str {
+    pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Malformed => "The body is not JSON",
             Self::Invalid => "The request has mistakes",
@@ -117,6 +123,12 @@ impl Problem {
         self
     }
 
+    /// Says it in other words.
+    pub(crate) fn saying(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
     /// A member of the body that is text.
     pub(crate) fn member(&self, name: &str) -> Option<&str> {
         self.members.get(name).and_then(Value::as_str)
@@ -136,21 +148,23 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The body of the answer.
+    pub(crate) fn body(&self) -> Value {
+        let mut body = Map::new();
+        body.insert("type".to_owned(), json!(self.kind.uri()));
+        body.insert("title".to_owned(), json!(self.kind.title()));
+        body.insert("status".to_owned(), json!(self.kind.status().as_u16()));
+        body.insert("detail".to_owned(), json!(self.detail));
+        body.extend(self.members.clone());
+        Value::Object(body)
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.kind.status();
-        let mut body = Map::new();
-        let kind = carillon_chassis::metrics::MetricLabel::as_str(self.kind);
-        body.insert(
-            "type".to_owned(),
-            json!(format!("https://carillon.dev/problems/{kind}")),
-        );
-        body.insert("title".to_owned(), json!(self.kind.title()));
-        body.insert("status".to_owned(), json!(status.as_u16()));
-        body.insert("detail".to_owned(), json!(self.detail));
-        body.extend(self.members);
-        let mut response = Response::new(Body::from(Value::Object(body).to_string()));
-        *response.status_mut() = status;
+        let mut response = Response::new(Body::from(self.body().to_string()));
+        *response.status_mut() = self.kind.status();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

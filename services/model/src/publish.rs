@@ -12,6 +12,7 @@
 //! something this one would not do; both are refused by name. All mistakes of a request are told at once, each with its
 //! field (`[3].to.room`) and its place in the body, because whoever builds requests wants to fix them in one go.
 
+pub mod cloud_events;
 mod fields;
 mod object;
 mod source;
@@ -130,9 +131,9 @@ pub struct PublishError {
     pub kind: PublishErrorKind,
     /// The field, like `[3].to.room`; empty if it is the whole body.
     pub field: String,
-    /// The line of the body, from 1.
+    /// The line of the body, from 1; 0 if the request was no text.
     pub line: usize,
-    /// The column in bytes, from 1.
+    /// The column in bytes, from 1; 0 if the request was no text.
     pub column: usize,
     /// What is wrong, and what would be right.
     pub message: String,
@@ -143,11 +144,11 @@ impl fmt::Display for PublishError {
         if !self.field.is_empty() {
             write!(formatter, "`{}`: ", self.field)?;
         }
-        write!(
-            formatter,
-            "{} (line {}, column {})",
-            self.message, self.line, self.column
-        )
+        formatter.write_str(&self.message)?;
+        match self.line {
+            0 => Ok(()),
+            line => write!(formatter, " (line {line}, column {})", self.column),
+        }
     }
 }
 

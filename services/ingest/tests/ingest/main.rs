@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers are no test functions
 
 mod accepting;
+mod cloud_events;
 mod fixture;
 mod keys;
+mod openapi;
 mod outcomes;
 mod presence;
 mod quotas;

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Access, ClientEvent, Format, HistoryLimits, ListIntake, Policy, Producer, RateLimit, RoomPattern,
-    RoomRule, SlowSessions,
+    RoomRule, SlowSessions, cloud_events,
     document::{
         ClientEventDocument, Document, HistoryDocument, ListDocument, OneOrMany, PolicyError, PolicyErrors,
         ProducerDocument, RoomDocument,
@@ -60,6 +60,10 @@ impl Builder {
             .ok()
     }
 
+    fn check_all<T>(&mut self, value: Result<T, Vec<PolicyError>>) -> Option<T> {
+        value.map_err(|mistakes| self.mistakes.extend(mistakes)).ok()
+    }
+
     fn policy(&mut self, document: Document) -> Policy {
         let open = document.open;
         let rooms = document
@@ -97,6 +101,9 @@ impl Builder {
             .enumerate()
             .filter_map(|(place, list)| self.list(&format!("intake.lists[{place}]"), list))
             .collect();
+        let cloud_events = document
+            .cloudevents
+            .and_then(|events| self.check_all(cloud_events::checked(events.to)));
         Policy {
             revision: if open { "dev".into() } else { "default".into() },
             anonymous_sessions: document.anonymous.sessions,
@@ -106,6 +113,7 @@ impl Builder {
             producers,
             client_events,
             lists,
+            cloud_events,
         }
     }
 

@@ -45,6 +45,7 @@ pub(super) struct Document {
     pub(super) producers: Vec<ProducerDocument>,
     pub(super) client_events: Option<IndexMap<String, ClientEventDocument>>,
     pub(super) intake: IntakeDocument,
+    pub(super) cloudevents: Option<CloudEventsDocument>,
     /// Only by [`Document::permissive`]: what holds for rooms without a rule.
     #[serde(skip)]
     pub(super) open: bool,
@@ -115,6 +116,19 @@ pub(super) struct ListDocument {
     pub(super) room: String,
     pub(super) event: String,
     pub(super) format: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CloudEventsDocument {
+    pub(super) to: EventTargetDocument,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventTargetDocument {
+    pub(super) room: Option<String>,
+    pub(super) user: Option<String>,
 }
 
 impl Document {

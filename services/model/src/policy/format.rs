@@ -50,6 +50,14 @@ impl Format {
         Ok(Self(pieces))
     }
 
+    /// The names of its holes, in order.
+    pub fn holes(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Hole(name) => Some(name.as_str()),
+            Piece::Text(_) => None,
+        })
+    }
+
     /// Fills the holes.
     pub fn fill<'a>(&self, value: impl Fn(&str) -> &'a str) -> String {
         self.0.iter().fold(String::new(), |mut filled, piece| {
@@ -73,6 +81,7 @@ mod tests {
             format.fill(|name| if name == "data" { "{x}" } else { "s1" }),
             "{s1}: {x}"
         );
+        assert_eq!(format.holes().collect::<Vec<_>>(), ["session", "data"]);
     }
 
     #[test]

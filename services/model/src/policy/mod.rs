@@ -5,6 +5,7 @@
 //! used without further checks.
 
 mod checks;
+mod cloud_events;
 mod document;
 mod format;
 mod rule;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use subtle::{Choice, ConstantTimeEq};
 
+pub use cloud_events::EventRoute;
 pub use document::{PolicyError, PolicyErrors};
 pub use format::Format;
 pub use rule::{Access, HistoryLimits, Producer, RateLimit, RoomPattern, RoomRule, SlowSessions};
@@ -34,6 +36,7 @@ pub struct Policy {
     producers: Vec<Arc<Producer>>,
     client_events: IndexMap<EventName, Arc<ClientEvent>>,
     lists: Vec<Arc<ListIntake>>,
+    cloud_events: Option<EventRoute>,
 }
 
 /// What an event of a client becomes.
@@ -114,5 +117,10 @@ impl Policy {
     /// The lists to take from.
     pub fn lists(&self) -> &[Arc<ListIntake>] {
         &self.lists
+    }
+
+    /// Where CloudEvents go; `None` refuses them.
+    pub fn cloud_events(&self) -> Option<&EventRoute> {
+        self.cloud_events.as_ref()
     }
 }

@@ -5,6 +5,7 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::{
@@ -30,12 +31,7 @@ pub(super) fn request<'a>(
     limits: &PublishLimits,
     errors: &mut PublishErrors,
 ) -> Option<PublishRequest> {
-    let mut reader = Reader {
-        source,
-        limits,
-        errors,
-        prefix: String::new(),
-    };
+    let mut reader = Reader::new(source, limits, errors);
     match type_of(root) {
         "an object" => reader.message(root).map(PublishRequest::One),
         "an array" => reader.batch(root).map(PublishRequest::Batch),
@@ -47,15 +43,29 @@ pub(super) fn request<'a>(
     }
 }
 
-struct Reader<'s, 'a> {
+/// Reads values and notes what is wrong with them.
+pub(super) struct Reader<'s, 'a> {
     source: &'s Source<'a>,
-    limits: &'s PublishLimits,
+    pub(super) limits: &'s PublishLimits,
     errors: &'s mut PublishErrors,
     /// `[3].` inside of a batch.
     prefix: String,
 }
 
-impl<'a> Reader<'_, 'a> {
+impl<'s, 'a> Reader<'s, 'a> {
+    pub(super) fn new(
+        source: &'s Source<'a>,
+        limits: &'s PublishLimits,
+        errors: &'s mut PublishErrors,
+    ) -> Self {
+        Self {
+            source,
+            limits,
+            errors,
+            prefix: String::new(),
+        }
+    }
+
     fn note(&mut self, kind: PublishErrorKind, value: &'a RawValue, field: &str, message: String) {
         let (source, prefix) = (self.source, &self.prefix);
         self.errors.push(|| {
@@ -65,7 +75,12 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// Notes a mistake. It is an expression, because the field has no value then.
-    fn wrong<T>(&mut self, value: &'a RawValue, field: &str, message: impl Into<String>) -> Option<T> {
+    pub(super) fn wrong<T>(
+        &mut self,
+        value: &'a RawValue,
+        field: &str,
+        message: impl Into<String>,
+    ) -> Option<T> {
         self.note(PublishErrorKind::Field, value, field, message.into());
         None
     }
@@ -87,13 +102,19 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn batch(&mut self, array: &'a RawValue) -> Option<Vec<Publish>> {
+        let messages = self.elements(array)?;
+        if messages.is_empty() {
+            return self.wrong(array, "", "a batch needs at least one message");
+        }
+        Some(self.each(messages, Self::message))
+    }
+
+    /// The messages of a batch, within its limit.
+    pub(super) fn elements(&mut self, array: &'a RawValue) -> Option<Vec<&'a RawValue>> {
         let messages = match serde_json::from_str::<Vec<&'a RawValue>>(array.get()) {
             Ok(messages) => messages,
             Err(error) => return self.wrong(array, "", without_place(&error)),
         };
-        if messages.is_empty() {
-            return self.wrong(array, "", "a batch needs at least one message");
-        }
         if messages.len() > self.limits.batch {
             let (count, allowed) = (messages.len(), self.limits.batch);
             return self.too_large(
@@ -103,13 +124,22 @@ impl<'a> Reader<'_, 'a> {
                 format!("a batch has at most {allowed} messages, this one has {count}; send several"),
             );
         }
+        Some(messages)
+    }
+
+    /// Reads each message of a batch; those with mistakes are left out.
+    pub(super) fn each(
+        &mut self,
+        messages: Vec<&'a RawValue>,
+        read: impl Fn(&mut Self, &'a RawValue) -> Option<Publish>,
+    ) -> Vec<Publish> {
         let mut publishes = Vec::with_capacity(messages.len());
         for (place, message) in messages.into_iter().enumerate() {
             self.prefix = format!("[{place}].");
-            publishes.extend(self.message(message));
+            publishes.extend(read(self, message));
         }
         self.prefix.clear();
-        Some(publishes)
+        publishes
     }
 
     fn message(&mut self, value: &'a RawValue) -> Option<Publish> {
@@ -161,7 +191,7 @@ impl<'a> Reader<'_, 'a> {
         })
     }
 
-    fn members(
+    pub(super) fn members(
         &mut self,
         value: &'a RawValue,
         field: &str,
@@ -193,7 +223,7 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    fn text(&mut self, value: &'a RawValue, field: &str) -> Option<String> {
+    pub(super) fn text(&mut self, value: &'a RawValue, field: &str) -> Option<String> {
         if type_of(value) != "a string" {
             return self.wrong(
                 value,
@@ -296,7 +326,7 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    fn json(&mut self, value: &'a RawValue) -> Option<Data> {
+    pub(super) fn json(&mut self, value: &'a RawValue) -> Option<Data> {
         self.bounded(value, "data", value.get().len())?;
         if depth(value.get()) > MAX_DATA_DEPTH {
             let message = format!("arrays and objects are nested more than {MAX_DATA_DEPTH} levels deep");
@@ -306,17 +336,22 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn binary(&mut self, value: &'a RawValue) -> Option<Data> {
+        self.bytes(value).map(Data::Binary)
+    }
+
+    /// What is base64 in a value.
+    pub(super) fn bytes(&mut self, value: &'a RawValue) -> Option<Bytes> {
         let text = self.text(value, "data_base64")?;
         match BASE64.decode(&text) {
             Ok(bytes) => {
                 self.bounded(value, "data_base64", bytes.len())?;
-                Some(Data::Binary(bytes.into()))
+                Some(bytes.into())
             }
             Err(error) => self.wrong(value, "data_base64", format!("not standard base64: {error}")),
         }
     }
 
-    fn bounded(&mut self, value: &'a RawValue, field: &str, bytes: usize) -> Option<()> {
+    pub(super) fn bounded(&mut self, value: &'a RawValue, field: &str, bytes: usize) -> Option<()> {
         let allowed = self.limits.data_bytes;
         if bytes <= allowed {
             return Some(());
