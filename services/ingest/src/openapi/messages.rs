@@ -10,7 +10,7 @@ use super::{
     },
     problems,
 };
-use crate::IngestSettings;
+use crate::{IngestSettings, problem::Kind};
 use carillon_model::publish::MAX_KEY_BYTES;
 
 const ID: &str = "019de4b8-7a51-7c3e-9a6e-5f7f3c1f2b10";
@@ -18,8 +18,8 @@ const DESCRIPTION: &str = "One message as a JSON object, a batch as an array, or
     (`application/x-ndjson`).\n\n\
     Checking a batch is all or nothing: every mistake is told at once, and nothing is written. Writing is all or nothing \
     per partition; where only a part was written, the answer says for every message and room what is known.\n\n\
-    A stream is answered line by line, in its order, while it is sent: each line is what the same message alone would be \
-    answered, and a line that is refused does not stop the stream.";
+    A stream is answered line by line, in its order, while it is sent. A line of answer has the number of its `line`, its \
+    `status`, and what the same message alone would have been answered; a line that is refused does not stop the stream.";
 
 pub(crate) fn operation(settings: &IngestSettings) -> OperationBuilder {
     let one = json!({ "to": { "room": "lobby" }, "event": "price", "data": { "eur": 42 } });
@@ -30,13 +30,14 @@ pub(crate) fn operation(settings: &IngestSettings) -> OperationBuilder {
     let news = json!({ "to": "all", "event": "news", "data": "the bells ring" });
     let lines = "{\"to\":{\"room\":\"lobby\"},\"event\":\"price\",\"data\":1}\n\
                  {\"to\":{\"room\":\"lobby\"},\"event\":\"price\",\"data\":2}\n";
+    let mut refused = problems::example(Kind::Invalid).body();
+    refused["line"] = json!(2);
     let answers = format!(
-        "{{\"id\":\"{ID}\",\"rooms\":[{{\"room\":\"lobby\",\"offset\":\"1732377600000-0\"}}]}}\n\
-         {{\"id\":\"019de4b8-7a52-7000-8c01-0b1f7c6a9e11\",\"rooms\":[{{\"room\":\"lobby\",\"offset\":\"1732377600001-0\"}}]}}\n"
+        "{{\"line\":1,\"status\":202,\"id\":\"{ID}\",\"rooms\":[{{\"room\":\"lobby\",\"offset\":\"1732377600000-0\"}}]}}\n{refused}\n"
     );
     let body = RequestBodyBuilder::new()
         .description(Some(format!(
-            "At most {} bytes; a stream has no end, but each of its lines has.",
+            "At most {} bytes. A stream has no such end, each of its lines has.",
             settings.body_bytes
         )))
         .required(Some(utoipa::openapi::Required::True))
@@ -78,8 +79,15 @@ pub(crate) fn operation(settings: &IngestSettings) -> OperationBuilder {
         "A stream was read, and this is its answers. Each line says what became of one message.",
         "application/x-ndjson",
         content(
-            string("For each line of the request an `Accepted` or a `Problem`."),
-            [("lines", "Two messages are kept", json!(answers))],
+            string(
+                "For each line of the request an `Accepted` or a `Problem`, with `line` and `status`. A last `Problem` \
+                 without `line` says why the stream was ended.",
+            ),
+            [(
+                "lines",
+                "The first is kept, the second has a mistake",
+                json!(answers),
+            )],
         ),
     );
     let operation = secured(named("publish", MESSAGES, "Send messages", DESCRIPTION))
