@@ -79,6 +79,8 @@ export const shapes = {
   'redis.embedded.maxmemory': { type: ['string', 'integer'], pattern: '^[0-9]+(kb|mb|gb|k|m|g)?$' },
   'redis.embedded.resources': resources,
   'redis.embedded.podSecurityContext': { type: 'object' },
+  'redis.embedded.nodeSelector': stringMap,
+  'redis.embedded.tolerations': objects,
   settings: { type: 'object' },
   policy,
   'producer.rooms': strings,

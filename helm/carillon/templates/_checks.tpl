@@ -96,10 +96,13 @@
 {{- if and $values.operator.enabled $values.policy }}
 - policy is set, but with the operator the policy comes from PushCluster, PushRoom and PushProducer. Move it there, or set operator.enabled=false.
 {{- end }}
-{{- if and (not $values.operator.enabled) $values.pushCluster.spec }}
+{{- if and (not $values.operator.enabled) (ne (toJson $values.pushCluster.spec) (toJson (dict "policy" (dict "anonymous" (dict "sessions" true))))) }}
 - pushCluster.spec is set, but operator.enabled is false, so nobody would read it.
 {{- end }}
 {{- with $values.producer }}
+{{- if and $values.operator.enabled .create (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" .name)) }}
+- producer.name is "{{ .name }}", and becomes the name of a PushProducer: lower case letters, digits and - only.
+{{- end }}
 {{- if and .create (not $values.operator.enabled) }}
 {{- if and .existingSecret (not .keySha256) }}
 - producer.existingSecret is set, and producer.keySha256 is not: the policy holds the key's SHA-256, which the chart can't know. printf %s "$KEY" | sha256sum

@@ -190,7 +190,9 @@ spec:
 {{/* Not empty if the operator decides it, by `pushCluster.spec`. Takes `root` and `component`. */}}
 {{- define "carillon.scaledByOperator" -}}
 {{- $values := .root.Values }}
-{{- $spec := $values.pushCluster.spec }}
-{{- $part := get $spec (get (dict "gateway" "gateways" "dispatcher" "dispatchers") .component | default "-") }}
-{{- if and $values.operator.enabled $values.pushCluster.create (kindIs "map" $part) (get $part "autoscaling") }}yes{{ end }}
+{{- if and $values.operator.enabled $values.pushCluster.create (has .component (list "gateway" "dispatcher")) }}
+{{- $scaling := dig "autoscaling" (printf "%ss" .component) dict $values.pushCluster.spec }}
+{{- $wanted := and (eq .component "gateway") (not (kindIs "invalid" (dig "gateways" "replicas" nil $values.pushCluster.spec))) }}
+{{- if or $scaling $wanted }}yes{{ end }}
+{{- end }}
 {{- end }}

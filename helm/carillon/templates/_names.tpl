@@ -89,7 +89,8 @@ annotations:
 {{- define "carillon.pod" -}}
 {{- $own := index .root.Values .component }}
 {{- $pod := deepCopy .root.Values.pods }}
-{{- range $key, $_ := .root.Values.pods }}
+{{- /* Helm drops defaults that are null, so that one has to be named. */}}
+{{- range $key := append (keys $pod) "topologySpreadConstraints" | uniq }}
 {{- if hasKey $own $key }}
 {{- $value := index $own $key }}
 {{- if and (kindIs "map" $value) (kindIs "map" (index $pod $key)) }}

@@ -135,10 +135,10 @@ key: password
 {{- end }}
 {{- end }}
 
-{{/* Where the key of the first producer is: the name of its Secret. The operator names Secrets after their PushProducer. */}}
+{{/* Where the key of the first producer is: the name of its Secret. The operator names it after the PushProducer. */}}
 {{- define "carillon.producerSecret" -}}
 {{- if .Values.operator.enabled }}
-{{- include "carillon.producerName" . }}
+{{- include "carillon.producerName" . }}-key
 {{- else }}
 {{- .Values.producer.existingSecret | default (printf "%s-producer" (include "carillon.fullname" .)) }}
 {{- end }}
@@ -146,5 +146,5 @@ key: password
 
 {{/* The name of the first producer's PushProducer. */}}
 {{- define "carillon.producerName" -}}
-{{- printf "%s-%s" (include "carillon.fullname" .) .Values.producer.name }}
+{{- printf "%s-%s" (include "carillon.fullname" .) .Values.producer.name | lower | trunc 59 | trimSuffix "-" }}
 {{- end }}
