@@ -118,7 +118,7 @@ function reference(keys) {
 }
 
 const document = YAML.parseDocument(fs.readFileSync(path.join(chart, 'values.yaml'), 'utf8'));
-// The head of the file is not about its first key; prose() takes what stands behind the blank line.
+// The head of the file is not about its first key: prose() takes what stands behind the blank line.
 const keys = documented(document.contents);
 const schema = { $schema: 'http://json-schema.org/draft-07/schema#', title: 'Values of the chart carillon', ...schemaOf(keys) };
 schema.properties.settings = { description: schema.properties.settings.description, ...settingsSchema() };

@@ -7,8 +7,14 @@ import YAML from 'yaml';
 const root = path.resolve(import.meta.dirname, '../..');
 export const chart = path.join(root, 'helm/carillon');
 
+const tools = {};
+
 /** The path of a tool, or why there is none. */
 export function tool(name) {
+  return (tools[name] ??= look(name));
+}
+
+function look(name) {
   const found = spawnSync(path.join(root, 'scripts/kubernetes-tools'), [name], { encoding: 'utf8' });
   if (found.status === 0) return { path: found.stdout.trim() };
   if (found.status === 3) return { missing: found.stderr.trim() };
@@ -23,6 +29,7 @@ export const features = Object.fromEntries(
 export class Helm {
   constructor(program) {
     this.program = program;
+    this.rendered = {};
   }
 
   run(args, input) {
@@ -41,7 +48,13 @@ export class Helm {
     return this.run(args, input);
   }
 
+  /** The objects for values; those of a feature are rendered once. */
   render(values, more) {
+    if (typeof values !== 'string' || more) return this.fresh(values, more);
+    return (this.rendered[values] ??= this.fresh(values));
+  }
+
+  fresh(values, more) {
     const rendered = this.text(values, more);
     if (rendered.status !== 0) throw new Error(`helm template: ${rendered.stderr}`);
     return new Objects(rendered.stdout);
