@@ -10,7 +10,7 @@ const port = { type: 'integer', minimum: 1, maximum: 65535 };
 const nodePort = nullable('integer', { minimum: 1, maximum: 65535 });
 const pullPolicy = words('IfNotPresent', 'Always', 'Never');
 const seconds = (minimum, maximum) => ({ type: 'integer', minimum, maximum });
-const replicas = { type: 'integer', minimum: 0, maximum: 10000 };
+const replicas = { type: ['integer', 'null'], minimum: 0, maximum: 10000 };
 const resources = {
   type: 'object',
   additionalProperties: false,

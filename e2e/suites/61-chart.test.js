@@ -160,6 +160,7 @@ describe('promises', { skip }, () => {
     const byOperator = helm.render({ ...trial, pushCluster: { spec: { autoscaling: { gateways: { min: 3, max: 9, connections: 20000 } } } } });
     assert.equal(byOperator.get('Deployment', '-gateway').spec.replicas, undefined);
     assert.equal(byOperator.get('Deployment', '-dispatcher').spec.replicas, 2);
+    assert.equal(helm.render({ ...trial, ingest: { replicas: null } }).get('Deployment', '-ingest').spec.replicas, undefined);
     assert.equal(helm.render({ ...trial, dispatcher: { replicas: 0 } }).get('Deployment', '-dispatcher').spec.replicas, 0);
   });
 

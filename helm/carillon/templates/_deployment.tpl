@@ -13,8 +13,8 @@ kind: Deployment
 metadata:
   {{- include "carillon.metadata" (dict "root" $root "component" .component "name" $name) | nindent 2 }}
 spec:
-  {{- if not (include "carillon.scaledByOthers" .) }}
-  replicas: {{ $own.replicas }}
+  {{- with include "carillon.replicas" (dict "root" $root "component" .component "name" $name) }}
+  replicas: {{ . }}
   {{- end }}
   revisionHistoryLimit: {{ $pod.revisionHistoryLimit }}
   minReadySeconds: {{ $pod.minReadySeconds }}
@@ -179,12 +179,31 @@ spec:
       {{- end }}
 {{- end }}
 
+{{/*
+How many pods, or nothing if somebody else decides. Taking back a number that Helm gave makes it 1 until the other one has said its
+own, and so many gateways' clients would have to go: as long as the number is Helm's, it is said again as it is. Takes `root`,
+`component` and `name`.
+*/}}
+{{- define "carillon.replicas" -}}
+{{- if not (include "carillon.scaledByOthers" .) }}
+{{- (index .root.Values .component).replicas }}
+{{- else }}
+{{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace .name | default dict }}
+{{- range dig "metadata" "managedFields" list $live }}
+{{- if and (eq .manager "helm") (hasKey (dig "fieldsV1" "f:spec" dict .) "f:replicas") }}
+{{- dig "spec" "replicas" "" $live }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Not empty if somebody else decides how many pods a component has. Takes `root` and `component`. */}}
 {{- define "carillon.scaledByOthers" -}}
 {{- $own := index .root.Values .component }}
 {{- $hpa := and $own.autoscaling $own.autoscaling.enabled }}
 {{- $keda := and $own.keda $own.keda.enabled }}
-{{- if or $hpa $keda (include "carillon.scaledByOperator" .) }}yes{{ end }}
+{{- $nobody := kindIs "invalid" $own.replicas }}
+{{- if or $hpa $keda $nobody (include "carillon.scaledByOperator" .) }}yes{{ end }}
 {{- end }}
 
 {{/* Not empty if the operator decides it, by `pushCluster.spec`. Takes `root` and `component`. */}}

@@ -16,11 +16,12 @@
 {{- else }}{{ .of | int }}{{ end }}
 {{- end }}
 
-{{/* The number of pods a rollout may have to replace. */}}
+{{/* The number of pods a rollout may have to replace; where nobody says it here, twenty. */}}
 {{- define "carillon.mostReplicas" -}}
 {{- $own := index .root.Values .component }}
 {{- if and $own.autoscaling $own.autoscaling.enabled }}{{ $own.autoscaling.maxReplicas | int }}
 {{- else if and $own.keda $own.keda.enabled }}{{ $own.keda.maxReplicas | int }}
+{{- else if kindIs "invalid" $own.replicas }}20
 {{- else }}{{ $own.replicas | int }}{{ end }}
 {{- end }}
 
