@@ -308,6 +308,18 @@ describe('promises', { skip }, () => {
     assert.equal(pod(objects, 'gateway').topologySpreadConstraints[0].topologyKey, 'kubernetes.io/hostname');
   });
 
+  test('the test publishes and receives one message of its own, and leaves nothing when it succeeds', () => {
+    const { metadata, spec } = objects.get('Pod');
+    assert.deepEqual([metadata.annotations['helm.sh/hook'], metadata.annotations['helm.sh/hook-delete-policy']], ['test', 'before-hook-creation,hook-succeeded']);
+    const [publish, receive] = [spec.initContainers[0], spec.containers[0]].map(({ args }) => args);
+    const event = (args) => args[args.indexOf('--event') + 1];
+    assert.deepEqual([publish[0], receive[0]], ['push', 'tail']);
+    assert.equal(event(publish), event(receive));
+    assert.ok(publish.includes('http://push-carillon-ingest:8080') && receive.includes('http://push-carillon-gateway:3000'));
+    const moved = helm.render('load-balancer').get('Pod').spec.containers[0].args;
+    assert.ok(moved.includes('http://push-carillon-gateway:443'));
+  });
+
   test('definitions, dashboards and rules are those files, whichever there are', () => {
     const files = (place, end) => (fs.existsSync(path.join(chart, place)) ? fs.readdirSync(path.join(chart, place)).filter((name) => name.endsWith(end)) : []);
     const definitions = objects.of('CustomResourceDefinition');
