@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-e2e lint deny simulate bench docs screenshots clean
+.PHONY: help run test test-rust test-e2e lint deny simulate bench docs image chart screenshots clean
 
 # One target directory and development builds only: nothing is compiled twice.
 CARGO ?= cargo
@@ -10,6 +10,8 @@ CARILLON := $(or $(CARGO_TARGET_DIR),target)/debug/carillon
 
 # For `make run ARGS="--gateway.listen 127.0.0.1:3100"`.
 ARGS ?=
+# For `make image IMAGE=registry.example.com/carillon:1`.
+IMAGE ?= localhost/carillon:dev
 # For `make simulate MIX=all SEED=42` or `SEED=0..500 MUTATION=UnfencedTrim`; without SEED the whole suite runs.
 MIX ?= all
 SEED ?=
@@ -49,8 +51,21 @@ simulate: ## the simulator suite, or one schedule with a trace: make simulate MI
 bench: ## load one `carillon dev` from this machine and print what was measured
 	@scripts/bench $(ARGS)
 
-docs: ## generate docs/settings.md and docs/cli.md from the code, and the Rust documentation under target/doc
+docs: ## generate docs/settings.md and docs/cli.md from the code, the chart's reference, and the Rust documentation under target/doc
 	@scripts/docs
+	@scripts/chart-docs
+
+image: ## build the release and pack the image, without an engine, as target/image/carillon.tar; fails above 40 MB
+	@scripts/prerequisites image
+	$(CARGO) build --locked --release -p carillon
+	scripts/image --binary $(or $(CARGO_TARGET_DIR),target)/release/carillon --output target/image/carillon.tar \
+	  --name $(IMAGE) --revision "$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)" --limit 40
+
+chart: ## lint the chart, render every feature, and hold it against Kubernetes' types and its promises
+	@scripts/prerequisites e2e
+	@scripts/kubernetes-tools helm
+	$(CARGO) build --locked -p carillon
+	e2e/run 61-chart
 
 screenshots: ## pictures of the page in a real Chromium, under e2e/.artifacts
 	@scripts/prerequisites e2e

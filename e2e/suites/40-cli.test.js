@@ -172,6 +172,12 @@ test('tail says what was not recovered, and why it may not', async () => {
   assert.equal(run('carillon tail --since lobby').status, 64);
 });
 
+test('tail shows and counts the events it is asked for, whatever else comes', () => {
+  for (const event of ['before', 'wanted', 'after', 'wanted']) ok(`carillon push --room chosen --event ${event} '"${event}"'`);
+  const shown = json(ok('carillon tail --rooms chosen --rewind 4 --event wanted --count 2 --output json').stdout);
+  assert.deepEqual(shown.map(({ event }) => event), ['wanted', 'wanted']);
+});
+
 test('a reader that goes ends tail, and that is no failure', async () => {
   const shell = new Shell('set -o pipefail; carillon tail --rooms short --rewind 5 | head -n 1', { cwd: folder, env });
   children.push({ kill: () => shell.stop('SIGKILL') });

@@ -45,6 +45,9 @@ pub(crate) struct TailArguments {
     /// Keep the cursors in this file, so that the next run goes on where this one ended
     #[arg(long, value_name = "FILE")]
     cursor_file: Option<PathBuf>,
+    /// Show and count messages of this event only; several with several --event
+    #[arg(long, value_name = "EVENT")]
+    event: Vec<String>,
     /// End after so many messages
     #[arg(long, value_name = "N")]
     count: Option<u64>,
@@ -87,6 +90,8 @@ struct Tail {
     token: Option<String>,
     rooms: Vec<String>,
     rewind: Option<u32>,
+    /// What is shown; empty is everything.
+    events: Vec<String>,
     left: Option<u64>,
     cursors: Cursors,
     printer: Printer,
@@ -125,6 +130,7 @@ impl Tail {
             token: arguments.token.or(token),
             rooms: arguments.rooms,
             rewind: arguments.rewind,
+            events: arguments.event,
             left: arguments.count,
             cursors: Cursors::load(arguments.cursor_file, &arguments.since)?,
             printer,
@@ -262,8 +268,12 @@ impl Tail {
         let Some(Ok(meta)) = meta else {
             return Ok(false);
         };
-        show::message(self.printer, &event, data, bytes, &meta)?;
+        // What is not shown is behind us all the same.
         self.cursors.moved(&meta.room, &meta.offset);
+        if !self.events.is_empty() && !self.events.contains(&event) {
+            return Ok(false);
+        }
+        show::message(self.printer, &event, data, bytes, &meta)?;
         self.left = self.left.map(|left| left.saturating_sub(1));
         Ok(self.left == Some(0))
     }
