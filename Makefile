@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-e2e lint deny simulate bench docs screenshots clean
+.PHONY: help run test test-rust test-e2e lint deny simulate bench docs dashboards screenshots clean
 
 # One target directory and development builds only: nothing is compiled twice.
 CARGO ?= cargo
@@ -51,6 +51,9 @@ bench: ## load one `carillon dev` from this machine and print what was measured
 
 docs: ## generate docs/settings.md and docs/cli.md from the code, and the Rust documentation under target/doc
 	@scripts/docs
+
+dashboards: ## write helm/carillon/dashboards from scripts/dashboards
+	node scripts/dashboards/build.mjs
 
 screenshots: ## pictures of the page in a real Chromium, under e2e/.artifacts
 	@scripts/prerequisites e2e

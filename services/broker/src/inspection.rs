@@ -28,8 +28,8 @@ pub trait Inspection: Send + Sync {
 pub struct Backlog {
     /// Entries that are not handled.
     pub entries: u64,
-    /// How long its head has waited, by the server's clock; zero without one. After a failover offsets run ahead of the
-    /// clock by up to ten minutes, and for as long this is zero: look at the entries too.
+    /// How long its head has waited, by the server's clock; zero without one. In the ten minutes after a failover, or an
+    /// installation's birth, offsets run ahead of the clock and this is zero: look at the entries too.
     pub age: Duration,
 }
 
