@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-e2e lint deny simulate bench docs image chart screenshots clean
+.PHONY: help run test test-rust test-e2e lint deny simulate bench docs dashboards image chart screenshots clean
 
 # One target directory and development builds only: nothing is compiled twice.
 CARGO ?= cargo
@@ -66,6 +66,9 @@ chart: ## lint the chart, render every feature, and hold it against Kubernetes' 
 	@scripts/kubernetes-tools helm
 	$(CARGO) build --locked -p carillon
 	e2e/run 61-chart
+
+dashboards: ## write helm/carillon/dashboards from scripts/dashboards
+	node scripts/dashboards/build.mjs
 
 screenshots: ## pictures of the page in a real Chromium, under e2e/.artifacts
 	@scripts/prerequisites e2e

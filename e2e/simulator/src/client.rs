@@ -117,7 +117,7 @@ impl Client {
 /// The four lines.
 fn take(number: usize, outgoing: &Outgoing, audit: &Audit, network: &Network, rooms: &[Room]) {
     match outgoing {
-        Outgoing::Message(delivery) => {
+        Outgoing::Message(delivery) | Outgoing::Replayed(delivery) => {
             if rooms.contains(&delivery.room) {
                 audit.note(|| {
                     format!(

@@ -27,6 +27,16 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// Every word of [`BrokerError::kind`].
+    pub const KINDS: [&str; 6] = [
+        "unavailable",
+        "unknown",
+        "out_of_memory",
+        "life_changed",
+        "misconfigured",
+        "corrupt",
+    ];
+
     /// A word of fixed cardinality, for metrics and logs.
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -38,7 +38,7 @@ pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetterSource, DeadLetters};
 pub use error::{BrokerError, Result};
 pub use health::{Health, Lives, Pressure};
 pub use identity::{FencingToken, Incarnation, Life};
-pub use inspection::{Inspection, RoomsCursor, RoomsPage};
+pub use inspection::{Backlog, Inspection, RoomsCursor, RoomsPage};
 pub use leases::{Grant, LeaseName, Leases, PartitionGrant};
 pub use lists::{ListItem, Lists, TakeOutcome};
 pub use membership::{Member, Membership, ServiceKind};

@@ -43,7 +43,7 @@ use anyhow::Context as _;
 use crate::{
     build_info::BUILD,
     drain::{self, Drain, DrainWatch},
-    health::{AdminServer, Health},
+    health::{AdminServer, Health, HealthCollector},
     metrics::Metrics,
     settings::{AdminSettings, Loader, LogSettings, Request, TelemetrySettings, Tree},
     signals,
@@ -210,6 +210,8 @@ where
     let metrics = Metrics::new()?;
     let (drain, watch) = drain::channel();
     let health = Health::new(watch.clone());
+    let collector = HealthCollector::new(health.clone())?;
+    metrics.registry().register(Box::new(collector))?;
     let listen = AsRef::<AdminSettings>::as_ref(&*settings).listen;
     let server = AdminServer::bind(listen).with_context(|| cannot_listen("admin.listen", listen))?;
     let admin = server.address();

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    DispatcherMetrics, DispatcherMutations, DispatcherSettings, DispatcherStatus,
+    DispatcherMetrics, DispatcherMutations, DispatcherSettings, DispatcherStatus, backlog,
     leases::Leaseholder,
     lives::{self, Seen},
     membership::Membership,
@@ -77,6 +77,7 @@ impl Dispatcher {
             () = membership.run(&drain) => {}
             () = lives::watch_lives(&shared, lives_sender) => {}
             () = probes::send_probes(Arc::clone(&shared), standing, lives) => {}
+            () = backlog::watch_backlog(Arc::clone(&shared)) => {}
         }
         membership.leave().await;
     }

@@ -47,6 +47,8 @@ pub(crate) struct Leaseholder {
     /// Surveys since the living changed.
     surveys: u32,
     stuck: Vec<Partition>,
+    /// Those that metrics name: stuck, or given up for it a while ago.
+    marked: IndexSet<Partition>,
     /// Partitions of which this one is the first choice.
     wanted: usize,
 }
@@ -78,6 +80,7 @@ impl Leaseholder {
             living: Vec::new(),
             surveys: 0,
             stuck: Vec::new(),
+            marked: IndexSet::new(),
             wanted: 0,
         }
     }
@@ -173,16 +176,22 @@ impl Leaseholder {
         let now = Instant::now();
         self.shunned.retain(|_, until| *until > now);
         let stuck = self.shared.board.stuck(up_since, settings.stuck_after);
-        for partition in &self.stuck {
-            if !stuck.contains(partition) {
+        // Where every owner in turn gets stuck, none owns the partition for long: it stays marked while it is left to
+        // others, so that whoever looks now and then sees it.
+        let shunned = &self.shunned;
+        self.marked.retain(|partition| {
+            let marked = stuck.contains(partition) || shunned.contains_key(&LeaseName::Partition(*partition));
+            if !marked {
                 self.shared.metrics.stuck(*partition, false);
             }
-        }
+            marked
+        });
         let alone = self.living.iter().all(|other| other == me);
         for partition in &stuck {
             if !self.stuck.contains(partition) {
                 warn!(%partition, alone, "the partition makes no progress");
                 self.shared.metrics.stuck(*partition, true);
+                self.marked.insert(*partition);
             }
             let lease = LeaseName::Partition(*partition);
             if !alone && let Some(held) = self.held.get(&lease) {
@@ -191,6 +200,7 @@ impl Leaseholder {
                 self.shunned.insert(lease, now + settings.shun_for);
             }
         }
+        self.shared.metrics.stuck_count(self.marked.len());
         self.stuck = stuck;
     }
 

@@ -5,10 +5,11 @@
 //! - `partition` is the owner: it reads its queue from the head, records each batch into the rooms' histories, appends
 //!   the frames to the channels of the gateways that hold a target, and trims;
 //! - `lists` is another door into the queues, for old producers;
-//! - `membership`, `lives`, `probes` and `progress` are what keeps all of it honest.
+//! - `membership`, `lives`, `probes` and `progress` are what keeps all of it honest; `backlog` says how much waits.
 //!
 //! Nothing here remembers what it has done: after any failure the owner begins again at the head of its queue.
 
+mod backlog;
 mod dispatcher;
 mod leases;
 mod lists;

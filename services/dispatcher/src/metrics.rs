@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use carillon_broker::{BrokerError, ChannelAppend};
+use carillon_broker::{Backlog, BrokerError, ChannelAppend};
 use carillon_model::Partition;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector,
 };
 
@@ -28,6 +28,9 @@ pub struct DispatcherMetrics {
     dead_letters: IntCounterVec,
     pub(crate) owned: IntGaugeVec,
     stuck: IntGaugeVec,
+    stuck_partitions: IntGauge,
+    queue_entries: IntGauge,
+    queue_age: Gauge,
     pub(crate) given_up: IntCounter,
     pub(crate) failovers: IntCounter,
     pub(crate) reincarnations: IntCounter,
@@ -114,14 +117,6 @@ impl DispatcherMetrics {
             named("batch_seconds"),
             "From a batch in hand to its acknowledgement.",
         );
-        let errors = [
-            "unavailable",
-            "unknown",
-            "out_of_memory",
-            "life_changed",
-            "misconfigured",
-            "corrupt",
-        ];
         Ok(Self {
             batches: counter("batches_total", "Batches handled whole.")?,
             messages: counter("messages_total", "Messages recorded, repeats included.")?,
@@ -151,7 +146,7 @@ impl DispatcherMetrics {
                 "broker_errors_total",
                 "Failed calls to the broker, by kind.",
                 "kind",
-                &errors,
+                &BrokerError::KINDS,
             )?,
             unknown_outcomes: counter("unknown_outcomes_total", "Calls whose answer was lost.")?,
             dead_letters: counters(
@@ -163,8 +158,29 @@ impl DispatcherMetrics {
             owned,
             stuck: gauges(
                 "partition_without_progress",
-                "1 for each partition that this process owned without making progress.",
+                "1 for each partition that this process owns without progress, or gave up for that half a minute ago or less.",
                 "partition",
+            )?,
+            stuck_partitions: register(
+                registry,
+                IntGauge::new(
+                    named("partitions_without_progress"),
+                    "How many partitions that is.",
+                )?,
+            )?,
+            queue_entries: register(
+                registry,
+                IntGauge::new(
+                    named("queue_entries"),
+                    "Entries that wait in the queues of the partitions owned.",
+                )?,
+            )?,
+            queue_age: register(
+                registry,
+                Gauge::new(
+                    named("queue_age_seconds"),
+                    "How long the oldest entry of the partitions owned has waited; 0 when none waits.",
+                )?,
             )?,
             given_up: counter(
                 "partitions_given_up_total",
@@ -233,6 +249,20 @@ impl DispatcherMetrics {
         let gauge = self.owned.with_label_values(&[kind]);
         gauge.inc();
         OwnedGauge(gauge)
+    }
+
+    /// What waits in the partitions owned.
+    pub(crate) fn backlogs(&self, backlogs: &[Backlog]) {
+        let entries: u64 = backlogs.iter().map(|backlog| backlog.entries).sum();
+        let oldest = backlogs.iter().map(|backlog| backlog.age).max();
+        self.queue_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.queue_age.set(oldest.unwrap_or_default().as_secs_f64());
+    }
+
+    /// How many partitions stand still.
+    pub(crate) fn stuck_count(&self, count: usize) {
+        self.stuck_partitions
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A partition that stands still is there by name; one that moves is not.

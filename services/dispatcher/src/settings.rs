@@ -13,6 +13,8 @@ pub struct DispatcherSettings {
     pub renew_alive_every: Duration,
     /// How often the living, the partitions wanted and the lives of servers are looked at.
     pub survey_every: Duration,
+    /// How often it is looked at how much waits in the partitions owned.
+    pub look_at_backlog_every: Duration,
     /// How long a lease lasts after each renewal.
     pub lease_for: Duration,
     /// How often a lease is renewed.
@@ -66,6 +68,7 @@ impl Default for DispatcherSettings {
             alive_for: Duration::from_secs(10),
             renew_alive_every: Duration::from_secs(2),
             survey_every: Duration::from_secs(1),
+            look_at_backlog_every: Duration::from_secs(5),
             lease_for: Duration::from_secs(5),
             renew_lease_every: Duration::from_millis(1500),
             call_timeout: Duration::from_secs(2),

@@ -483,3 +483,54 @@ async fn large_messages_go_in_several_batches() {
     assert_eq!(ear.listen().await.heard["a"], sent);
     assert!(process.metric("batches_total") >= 3.0);
 }
+
+/// Each gives it up before whoever looks now and then would see it; together they show it all the time.
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_every_owner_gets_stuck_on_stays_marked() {
+    let mut world = World::new(1);
+    let mut ear = world.ear("g", &["a"]).await;
+    let processes = [world.dispatcher(), world.dispatcher()];
+    for process in &processes {
+        process.plan.set("append_channel", Fault::Unavailable, usize::MAX);
+    }
+    let marked = |name: &str| processes.iter().map(|process| process.metric(name)).sum::<f64>();
+    let sent = world.send("a").await;
+    until("one gets stuck", || marked("partition_without_progress") > 0.0).await;
+    for second in 0..120 {
+        sleep(SECOND).await;
+        assert!(marked("partition_without_progress") >= 1.0, "{second} s later");
+        assert!(marked("partitions_without_progress") >= 1.0, "{second} s later");
+    }
+    assert!(
+        marked("partitions_given_up_total") > 3.0,
+        "it goes from one to the other"
+    );
+    for process in &processes {
+        process.plan.clear();
+    }
+    world.until_drained().await;
+    assert_eq!(ear.listen().await.heard["a"], [sent]);
+    until("all is well again", || {
+        marked("partition_without_progress") + marked("partitions_without_progress") == 0.0
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_counted() {
+    let mut world = World::new(4);
+    let mut ear = world.ear("g", &["a", "b"]).await;
+    let process = world.dispatcher_with(without_probes());
+    until("it owns all", || process.owned() == 4).await;
+    process.plan.set("record", Fault::Unavailable, usize::MAX);
+    for room in ["a", "b", "b"] {
+        world.send(room).await;
+    }
+    until("it is seen", || process.metric("queue_entries") == 3.0).await;
+    until("it grows older", || process.metric("queue_age_seconds") > 4.0).await;
+    process.plan.clear();
+    world.until_drained().await;
+    until("nothing waits", || process.metric("queue_entries") == 0.0).await;
+    assert_eq!(process.metric("queue_age_seconds"), 0.0);
+    assert_eq!(ear.listen().await.heard["b"].len(), 2);
+}

@@ -6,4 +6,5 @@
 
 pub mod hub;
 pub mod identity;
+mod latency;
 pub mod transport;

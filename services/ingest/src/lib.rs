@@ -17,6 +17,7 @@
 
 mod accept;
 mod answer;
+mod backlog;
 mod body;
 mod cloud_events;
 mod guarded;
@@ -38,6 +39,7 @@ use carillon_broker::{Health, Queue};
 use carillon_model::{PartitionCount, policy::Policy};
 use tokio::sync;
 
+pub use backlog::watch_backlog;
 pub use http::router;
 pub use metrics::IngestMetrics;
 pub use server::serve;

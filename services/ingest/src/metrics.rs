@@ -1,5 +1,6 @@
 //! What ingest counts, all of fixed cardinality.
 
+use carillon_broker::Backlog;
 use carillon_chassis::{
     metric_label,
     metrics::{CounterBy, LATENCY_BUCKETS, Metrics},
@@ -38,6 +39,10 @@ pub struct IngestMetrics {
     pub(crate) connections_open: IntGauge,
     pub(crate) request_seconds: Histogram,
     pub(crate) redis_memory_ratio: Gauge,
+    queue_entries: IntGauge,
+    queue_longest: IntGauge,
+    queue_limit: IntGauge,
+    queue_age: Gauge,
 }
 
 impl IngestMetrics {
@@ -48,9 +53,13 @@ impl IngestMetrics {
             "carillon_ingest_redis_memory_ratio",
             "Used share of maxmemory on the fullest server; 0 without a limit or an answer.",
         )?;
-        metrics
-            .registry()
-            .register(Box::new(redis_memory_ratio.clone()))?;
+        let queue_age = Gauge::new(
+            "carillon_ingest_queue_age_seconds",
+            "How long the oldest entry of all queues has waited; 0 when none waits.",
+        )?;
+        for gauge in [&redis_memory_ratio, &queue_age] {
+            metrics.registry().register(Box::new(gauge.clone()))?;
+        }
         Ok(Self {
             requests: ingest.counter_by("requests_total", "Publish requests, by outcome.")?,
             rejections: ingest.counter_by("rejections_total", "Requests not accepted whole, by reason.")?,
@@ -67,6 +76,31 @@ impl IngestMetrics {
                 LATENCY_BUCKETS,
             )?,
             redis_memory_ratio,
+            queue_entries: ingest.gauge("queue_entries", "Entries that wait in all queues.")?,
+            queue_longest: ingest.gauge(
+                "queue_longest_entries",
+                "Entries that wait in the partition where most do.",
+            )?,
+            queue_limit: ingest.gauge(
+                "queue_limit_entries",
+                "Entries that may wait in one partition before messages to it are refused.",
+            )?,
+            queue_age,
         })
+    }
+
+    /// What waits in each partition.
+    pub(crate) fn backlogs(&self, backlogs: &[Backlog]) {
+        let whole = |entries: u64| i64::try_from(entries).unwrap_or(i64::MAX);
+        let entries = backlogs.iter().map(|backlog| backlog.entries);
+        self.queue_longest.set(whole(entries.clone().max().unwrap_or(0)));
+        self.queue_entries.set(whole(entries.sum()));
+        let oldest = backlogs.iter().map(|backlog| backlog.age).max();
+        self.queue_age.set(oldest.unwrap_or_default().as_secs_f64());
+    }
+
+    /// How much may wait in each.
+    pub(crate) fn queue_limit(&self, entries: u64) {
+        self.queue_limit.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use carillon_broker::{
-    Broker, DeadLetter, DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant, Health,
-    Incarnation, Inspection, LeaseName, Leases, Life, Lists, Lives, Member, Membership, PartitionGrant,
-    PolicySnapshot, PolicyStore, Presence, PresenceRead, PresenceStatement, PresenceVersion, Pressure,
-    Result, RoomsCursor, RoomsPage, ServiceKind, TakeOutcome, memory::ops,
+    Backlog, Broker, DeadLetter, DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant,
+    Health, Incarnation, Inspection, LeaseName, Leases, Life, Lists, Lives, Member, Membership,
+    PartitionGrant, PolicySnapshot, PolicyStore, Presence, PresenceRead, PresenceStatement, PresenceVersion,
+    Pressure, Result, RoomsCursor, RoomsPage, ServiceKind, TakeOutcome, memory::ops,
 };
 use carillon_model::{Offset, Partition, Room};
 
@@ -294,6 +294,10 @@ impl Inspection for SimulatedBroker {
 
     async fn held_rooms(&self, _: Option<&RoomsCursor>, _: usize) -> Result<RoomsPage> {
         Ok(RoomsPage::default())
+    }
+
+    async fn backlogs(&self, partitions: &[Partition]) -> Result<Vec<Backlog>> {
+        Ok(vec![Backlog::default(); partitions.len()])
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{RedisOptions, call::Call, reply, topology::Topology};
+use super::{RedisMetrics, RedisOptions, call::Call, reply, topology::Topology};
 use crate::Result;
 
 /// Another application's keys on a Redis, be it ours or its own. Clones share connections.
@@ -14,7 +14,10 @@ pub struct ForeignKeys(Arc<(Topology, RedisOptions)>);
 impl ForeignKeys {
     /// Keys on the server of these options; neither their prefix nor their partitions matter. Nothing is connected yet.
     pub fn new(options: RedisOptions) -> Result<Self> {
-        Ok(Self(Arc::new((Topology::new(&options)?, options))))
+        Ok(Self(Arc::new((
+            Topology::new(&options, RedisMetrics::new()?)?,
+            options,
+        ))))
     }
 
     /// The text under a key, if there is one.

@@ -1,14 +1,20 @@
-//! Who is where.
+//! Who is where, and what waits.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
-use carillon_model::Room;
+use carillon_model::{Partition, Room};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use redis::cmd;
 
-use super::{RedisBroker, call::Call, node, reply};
+use super::{RedisBroker, call::Call, node, reply, scripts};
 use crate::{
     Broker, BrokerError, Incarnation, Inspection, Result,
-    inspection::{RoomsCursor, RoomsPage},
+    inspection::{Backlog, RoomsCursor, RoomsPage},
 };
+
+/// Partitions that are looked at together: people who look must not take the connections of messages.
+const AT_ONCE: usize = 4;
 
 #[async_trait]
 impl Inspection for RedisBroker {
@@ -52,6 +58,28 @@ impl Inspection for RedisBroker {
             cursor => Some(RoomsCursor(format!("{server}:{cursor}"))),
         };
         Ok(RoomsPage { rooms, next })
+    }
+
+    async fn backlogs(&self, partitions: &[Partition]) -> Result<Vec<Backlog>> {
+        let looks: Vec<_> = partitions
+            .iter()
+            .map(|partition| self.backlog(*partition))
+            .collect();
+        stream::iter(looks).buffered(AT_ONCE).try_collect().await
+    }
+}
+
+impl RedisBroker {
+    async fn backlog(&self, partition: Partition) -> Result<Backlog> {
+        let names = [self.keys().queue(partition)];
+        let answer = self.call(Call::script(&scripts::READ_BACKLOG, &names)).await?;
+        let [entries, head, clock] = reply::tuple(answer)?;
+        let clock = reply::unsigned(clock)?;
+        let waited = reply::optional_offset(head)?.map_or(0, |head| clock.saturating_sub(head.milliseconds));
+        Ok(Backlog {
+            entries: reply::unsigned(entries)?,
+            age: Duration::from_millis(waited),
+        })
     }
 }
 

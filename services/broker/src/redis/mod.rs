@@ -24,6 +24,7 @@ mod keys;
 mod leases;
 mod lists;
 mod membership;
+mod metrics;
 mod node;
 mod options;
 mod policy;
@@ -44,6 +45,7 @@ use carillon_model::PartitionCount;
 
 pub use diagnosis::Finding;
 pub use foreign::ForeignKeys;
+pub use metrics::RedisMetrics;
 pub use options::{Mode, RedisOptions};
 
 use self::{call::Call, keys::Keys, topology::Topology};
@@ -60,6 +62,7 @@ struct Shared {
     options: RedisOptions,
     keys: Keys,
     topology: Topology,
+    metrics: RedisMetrics,
     /// Whether the installation was found to be the one that was set.
     fits: AtomicBool,
 }
@@ -68,13 +71,15 @@ impl RedisBroker {
     /// A broker with these options. Nothing is connected yet: Redis may be away, and each call says so.
     pub fn new(options: RedisOptions) -> Result<Self> {
         let keys = Keys::new(&options.prefix, options.partitions)?;
-        let topology = Topology::new(&options)?;
+        let metrics = RedisMetrics::new()?;
+        let topology = Topology::new(&options, metrics.clone())?;
         let fits = AtomicBool::new(false);
         Ok(Self {
             shared: Arc::new(Shared {
                 options,
                 keys,
                 topology,
+                metrics,
                 fits,
             }),
         })
@@ -83,6 +88,11 @@ impl RedisBroker {
     /// The key of a partition's queue, for people and tools that look into Redis.
     pub fn queue_key(&self, partition: carillon_model::Partition) -> String {
         self.keys().queue(partition)
+    }
+
+    /// What its connections count.
+    pub fn metrics(&self) -> &RedisMetrics {
+        &self.shared.metrics
     }
 
     fn keys(&self) -> &Keys {

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
 use deadpool_redis::redis::{
     AsyncConnectionConfig, Client, Cmd, RedisError, Value, aio::MultiplexedConnection, cmd,
 };
 
-use super::reply;
+use super::{RedisMetrics, reply};
 use crate::{BrokerError, Life};
 
 /// A connection to a primary.
@@ -23,22 +25,24 @@ pub(super) struct Lane {
     /// The server's life when the connection was made. A connection can't outlive it.
     pub(super) life: Life,
     generation: u64,
+    metrics: RedisMetrics,
 }
 
 impl Lane {
     /// Sends one command and waits for its answer.
     pub(super) async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
-        self.connection
-            .send_packed_command(command)
-            .await
-            .and_then(Value::extract_error)
+        let sent = Instant::now();
+        let answer = self.connection.send_packed_command(command).await;
+        self.metrics.call(sent.elapsed());
+        answer.and_then(Value::extract_error)
     }
 
-    /// Sends several commands at once and waits for all answers.
+    /// Sends several commands at once, the last of which may wait for something to come, and waits for all answers.
     pub(super) async fn send_all(&mut self, commands: &redis::Pipeline) -> Result<Vec<Value>, RedisError> {
         let count = commands.len();
-        let values = self.connection.send_packed_commands(commands, 0, count).await?;
-        values.into_iter().map(Value::extract_error).collect()
+        let values = self.connection.send_packed_commands(commands, 0, count).await;
+        self.metrics.read();
+        values?.into_iter().map(Value::extract_error).collect()
     }
 }
 
@@ -60,6 +64,7 @@ pub(super) struct Connector {
     client: Client,
     timeout: Duration,
     generation: Arc<AtomicU64>,
+    metrics: RedisMetrics,
 }
 
 impl managed::Manager for Connector {
@@ -67,7 +72,7 @@ impl managed::Manager for Connector {
     type Error = RedisError;
 
     async fn create(&self) -> Result<Lane, RedisError> {
-        connect(&self.client, self.timeout, Some(self.timeout), &self.generation).await
+        self.connect(Some(self.timeout)).await
     }
 
     /// No ping: it would cost a round trip per call, and proves nothing about the next one.
@@ -82,31 +87,36 @@ impl managed::Manager for Connector {
     }
 }
 
-async fn connect(
-    client: &Client,
-    timeout: Duration,
-    response: Option<Duration>,
-    generation: &AtomicU64,
-) -> Result<Lane, RedisError> {
-    let generation = generation.load(Ordering::Acquire);
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(timeout))
-        .set_response_timeout(response);
-    let mut connection = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
-    let mut information = cmd("INFO");
-    information.arg("server").arg("replication");
-    let asked = tokio::time::timeout(timeout, connection.send_packed_command(&information)).await;
-    let answer =
-        asked.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
-    let information = reply::text(answer.extract_error()?).unwrap_or_default();
-    let life = primary_life(&information).map_err(std::io::Error::other)?;
-    Ok(Lane {
-        connection,
-        life,
-        generation,
-    })
+impl Connector {
+    async fn connect(&self, response: Option<Duration>) -> Result<Lane, RedisError> {
+        let made = self.try_to_connect(response).await;
+        self.metrics.connection(made.is_ok());
+        made
+    }
+
+    async fn try_to_connect(&self, response: Option<Duration>) -> Result<Lane, RedisError> {
+        let (client, timeout, generation) = (&self.client, self.timeout, &self.generation);
+        let generation = generation.load(Ordering::Acquire);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(response);
+        let mut connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        let mut information = cmd("INFO");
+        information.arg("server").arg("replication");
+        let asked = tokio::time::timeout(timeout, connection.send_packed_command(&information)).await;
+        let answer =
+            asked.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
+        let information = reply::text(answer.extract_error()?).unwrap_or_default();
+        let life = primary_life(&information).map_err(std::io::Error::other)?;
+        Ok(Lane {
+            connection,
+            life,
+            generation,
+            metrics: self.metrics.clone(),
+        })
+    }
 }
 
 /// The life of a primary from its `INFO`; a replica is no place to read or write.
@@ -133,12 +143,14 @@ impl Node {
         client: Client,
         connections: usize,
         timeout: Duration,
+        metrics: RedisMetrics,
     ) -> crate::Result<Self> {
         let generation = Arc::new(AtomicU64::new(0));
         let connector = Connector {
             client,
             timeout,
             generation: Arc::clone(&generation),
+            metrics,
         };
         let pool = Pool::builder(connector)
             .max_size(connections)
@@ -171,7 +183,7 @@ impl Node {
     /// A connection of its own, for reads that wait; its answers may take as long as they like.
     pub(super) async fn own_lane(&self) -> crate::Result<Lane> {
         let connector = self.pool.manager();
-        let made = connect(&connector.client, connector.timeout, None, &self.generation).await;
+        let made = connector.connect(None).await;
         made.map_err(|error| BrokerError::Unavailable(format!("{}: {error}", self.address)))
     }
 

@@ -34,6 +34,7 @@ macro_rules! scripts {
 scripts! {
     APPEND: "", true, "append.lua";
     READ_HEAD: "allow-oom", false, "read_head.lua";
+    READ_BACKLOG: "allow-oom", false, "read_backlog.lua";
     RECORD: "allow-oom", true, "record.lua";
     TRIM: "allow-oom", true, "trim.lua";
     COUNT_TRY: "allow-oom", true, "count_try.lua";

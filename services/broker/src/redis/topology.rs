@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use parking_lot::Mutex;
 
 use super::{
-    Mode, RedisOptions,
+    Mode, RedisMetrics, RedisOptions,
     node::{Lane, Node},
     reply,
 };
@@ -27,6 +27,7 @@ pub(super) struct Topology {
     seeds: Vec<String>,
     connections: usize,
     timeout: Duration,
+    metrics: RedisMetrics,
     map: Mutex<Map>,
     /// One look at a time.
     looking: tokio::sync::Mutex<()>,
@@ -51,7 +52,7 @@ impl std::fmt::Debug for Topology {
 }
 
 impl Topology {
-    pub(super) fn new(options: &RedisOptions) -> Result<Self> {
+    pub(super) fn new(options: &RedisOptions, metrics: RedisMetrics) -> Result<Self> {
         // Whoever speaks TLS has to say with which cryptography; it counts only where the program has not said it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let wrong = |error: &dyn std::fmt::Display| BrokerError::Misconfigured(format!("redis.url: {error}"));
@@ -79,6 +80,7 @@ impl Topology {
             seeds,
             connections: options.connections,
             timeout: options.timeout,
+            metrics,
             map: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
         })
@@ -125,6 +127,7 @@ impl Topology {
             self.client(address, false)?,
             self.connections,
             self.timeout,
+            self.metrics.clone(),
         )?);
         map.nodes.insert(address.to_owned(), Arc::clone(&node));
         Ok(node)

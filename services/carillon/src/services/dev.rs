@@ -27,6 +27,7 @@ pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
         ..MemoryOptions::new(broker::partitions(settings)?, wall_clock_milliseconds())
     };
     let embedded: SharedBroker = Arc::new(MemoryBroker::new(options));
+    super::tell_partitions(&chassis, &embedded)?;
     let policy = policy::watch(&chassis, None, Policy::permissive())?;
     let (health, admin) = (chassis.health.clone(), chassis.admin);
     let ground = Ground {

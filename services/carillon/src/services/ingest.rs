@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use carillon_broker::{Broker, Health, Queue, SharedBroker};
 use carillon_chassis::run::{self, Chassis};
-use carillon_ingest::{Ingest, IngestMetrics, IngestSettings};
+use carillon_ingest::{Ingest, IngestMetrics, IngestSettings, watch_backlog};
 use carillon_model::publish::PublishLimits;
 
 use super::{Ground, gateway::bytes};
@@ -43,13 +43,14 @@ impl Door {
         let broker: SharedBroker = ground.broker.clone();
         let queue: Arc<dyn Queue> = broker.clone();
         let health: Arc<dyn Health> = broker.clone();
+        let metrics = IngestMetrics::new(&ground.chassis.metrics)?;
         let ingest = Ingest::new(
             ingest_settings(&ground.chassis.settings),
             Broker::partitions(&*broker),
             queue,
             health,
             ground.policy.subscribe(),
-            IngestMetrics::new(&ground.chassis.metrics)?,
+            metrics.clone(),
         )
         .with_presence(broker.clone(), Broker::partitions(&*broker));
         let observed = ingest.clone();
@@ -59,9 +60,16 @@ impl Door {
             .observe(move || vec![("ingest", observed.readiness().err())]);
         let watching = ingest.clone();
         let watch = tokio::spawn(async move { watching.watch().await });
+        let backlog = tokio::spawn(watch_backlog(
+            broker.clone(),
+            Broker::partitions(&*broker),
+            ingest_settings(&ground.chassis.settings),
+            metrics,
+        ));
         let drain = ground.chassis.drain.clone();
         carillon_ingest::serve(listener, ingest, async move { drain.signaled().await }).await;
         watch.abort();
+        backlog.abort();
         Ok(())
     }
 }

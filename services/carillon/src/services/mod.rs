@@ -6,9 +6,12 @@ pub(crate) mod gateway;
 pub(crate) mod identity;
 pub(crate) mod ingest;
 
+use std::sync::Arc;
+
 use carillon_broker::SharedBroker;
 use carillon_chassis::{live::Live, run::Chassis};
 use carillon_model::policy::Policy;
+use prometheus::IntGauge;
 use tokio_util::sync::CancellationToken;
 
 use crate::{broker, policy, settings::Settings};
@@ -24,7 +27,10 @@ pub(crate) struct Ground {
 impl Ground {
     /// A service of its own process, on Redis.
     pub(crate) fn on_redis(chassis: Chassis<Settings>) -> anyhow::Result<Self> {
-        let broker = broker::redis(&chassis.settings)?;
+        let redis = broker::connect(&chassis.settings)?;
+        redis.metrics().register(chassis.metrics.registry())?;
+        let broker: SharedBroker = Arc::new(redis);
+        tell_partitions(&chassis, &broker)?;
         let policy = policy::watch(&chassis, Some(broker.clone()), Policy::default_policy())?;
         tokio::spawn(broker::keep_checking(broker.clone(), chassis.health.clone()));
         Ok(Self {
@@ -44,4 +50,12 @@ impl Ground {
         });
         token
     }
+}
+
+/// So that partitions which nobody owns can be counted.
+fn tell_partitions(chassis: &Chassis<Settings>, broker: &SharedBroker) -> anyhow::Result<()> {
+    let gauge = IntGauge::new("carillon_partitions", "Partitions of this installation.")?;
+    gauge.set(i64::from(broker.partitions().get()));
+    chassis.metrics.registry().register(Box::new(gauge))?;
+    Ok(())
 }

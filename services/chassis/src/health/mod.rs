@@ -26,6 +26,7 @@
 //! ```
 
 mod admin;
+mod metrics;
 
 use std::{
     borrow::Cow,
@@ -43,6 +44,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 pub use admin::{AdminGuard, AdminServer};
+pub use metrics::HealthCollector;
 
 use crate::drain::DrainWatch;
 

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use carillon_broker::{
-    Append, AppendOutcome, Broker, BrokerError, ChannelAppend, ChannelReader, Channels, DeadLetter,
+    Append, AppendOutcome, Backlog, Broker, BrokerError, ChannelAppend, ChannelReader, Channels, DeadLetter,
     DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant, HeadRead, Health, HistoryItem,
     HistoryPage, HistoryQuery, Incarnation, Inspection, LeaseName, Leases, Life, Lists, Lives, Member,
     Membership, PartitionGrant, PolicySnapshot, PolicyStore, Presence, PresenceRead, PresenceStatement,
@@ -418,6 +418,9 @@ impl Inspection for Faulty {
     }
     async fn held_rooms(&self, after: Option<&RoomsCursor>, limit: usize) -> Result<RoomsPage> {
         through!(self.held_rooms(after, limit))
+    }
+    async fn backlogs(&self, partitions: &[Partition]) -> Result<Vec<Backlog>> {
+        through!(self.backlogs(partitions))
     }
 }
 

@@ -126,6 +126,7 @@ impl ChannelTask {
             }
         };
         for probe in entry.probes {
+            self.metrics.probe_arrived();
             self.health
                 .probe_arrived(probe.offset.map(Offset::from).unwrap_or_default());
         }
@@ -168,7 +169,10 @@ impl ChannelTask {
                     .map_err(|error| error.to_string())
             });
         match made {
-            Ok(delivery) => Some(Arc::new(delivery)),
+            Ok(delivery) => {
+                self.metrics.arrived(delivery.message.accepted_at);
+                Some(Arc::new(delivery))
+            }
             Err(error) => {
                 tracing::warn!(%offset, error, "a message can't be read; it is passed over");
                 self.metrics.unreadable.inc();

@@ -48,6 +48,8 @@ impl Registrar {
         Membership::register(&*self.broker, &self.member(&incarnation), self.settings.alive_for).await?;
         self.health.redis_answered();
         self.health.alive(true);
+        let limit = i64::try_from(self.settings.capacity).unwrap_or(i64::MAX);
+        self.metrics.sessions_limit.set(limit);
         tracing::info!(%incarnation, "registered");
         Ok((incarnation, lives))
     }

@@ -2,17 +2,27 @@
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
+use carillon_broker::BrokerError;
+use carillon_chassis::metrics::LATENCY_BUCKETS;
+use carillon_model::time::wall_clock_milliseconds;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+};
 
-use super::outbox::CloseReason;
+use super::{outbox::CloseReason, session::RefusalCode};
+use crate::latency::seconds_since;
 
 /// The counters and gauges of a gateway's hub. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HubMetrics {
     pub(super) sessions: IntGauge,
+    pub(super) sessions_limit: IntGauge,
+    sessions_opened: IntCounter,
     pub(super) closes: IntCounterVec,
     pub(super) deliveries: IntCounter,
     pub(super) frames: IntCounter,
+    arrival_seconds: Histogram,
+    last_probe: Gauge,
     pub(super) frames_unheld: IntCounter,
     pub(super) unreadable: IntCounter,
     pub(super) repeats_dropped: IntCounter,
@@ -85,11 +95,39 @@ impl HubMetrics {
         for kind in ["all", "change"] {
             presence_events.with_label_values(&[kind]);
         }
-        Ok(Self {
+        let broker_errors = counters(
+            "broker_errors_total",
+            "Failed calls to the broker, by kind.",
+            "kind",
+        )?;
+        for kind in BrokerError::KINDS {
+            broker_errors.with_label_values(&[kind]);
+        }
+        let publishes = counters("publishes_total", "Messages of clients, by outcome.", "outcome")?;
+        for outcome in RefusalCode::ALL.map(RefusalCode::as_str).iter().chain(&["kept"]) {
+            publishes.with_label_values(&[*outcome]);
+        }
+        let arrival_seconds = HistogramOpts::new(
+            named("arrival_seconds"),
+            "From a message's acceptance to its arrival through the channel, by the clocks of two machines.",
+        );
+        let arrival_seconds = Histogram::with_opts(arrival_seconds.buckets(LATENCY_BUCKETS.to_vec()))?;
+        let last_probe = register(
+            registry,
+            Gauge::new(
+                named("last_probe_timestamp_seconds"),
+                "When a dispatcher's probe last came through the channel, since 1970; the start before the first.",
+            )?,
+        )?;
+        let metrics = Self {
             sessions: gauge("sessions", "Sessions held.")?,
+            sessions_limit: gauge("sessions_limit", "Sessions that may be held.")?,
+            sessions_opened: counter("sessions_opened_total", "Sessions that began.")?,
             closes,
             deliveries: counter("deliveries_total", "Messages queued for sessions.")?,
             frames: counter("frames_total", "Messages that came through the channel.")?,
+            arrival_seconds: register(registry, arrival_seconds)?,
+            last_probe,
             frames_unheld: counter(
                 "frames_unheld_total",
                 "Messages for rooms this gateway does not hold.",
@@ -137,12 +175,8 @@ impl HubMetrics {
                 "session_messages_dropped_total",
                 "Messages to one session that its full outbox could not take.",
             )?,
-            broker_errors: counters(
-                "broker_errors_total",
-                "Failed calls to the broker, by kind.",
-                "kind",
-            )?,
-            publishes: counters("publishes_total", "Messages of clients, by outcome.", "outcome")?,
+            broker_errors,
+            publishes,
             rooms: gauge("rooms", "Rooms held, lingering ones included.")?,
             presence_rooms: gauge("presence_rooms", "Rooms whose presence this gateway states.")?,
             presence_watched_rooms: gauge(
@@ -152,10 +186,24 @@ impl HubMetrics {
             presence_events,
             tail_bytes_gauge: gauge("tail_bytes", "Bytes of recent messages kept in memory.")?,
             tail_bytes: Arc::default(),
-        })
+        };
+        metrics.probe_arrived();
+        Ok(metrics)
+    }
+
+    /// A probe has just come through the channel.
+    #[allow(clippy::cast_precision_loss)] // milliseconds since 1970 are far below 2^53
+    pub(super) fn probe_arrived(&self) {
+        self.last_probe.set(wall_clock_milliseconds() as f64 / 1_000.0);
+    }
+
+    /// A message that was accepted then (milliseconds since 1970) has come through the channel.
+    pub(super) fn arrived(&self, accepted_at: u64) {
+        self.arrival_seconds.observe(seconds_since(accepted_at));
     }
 
     pub(super) fn session(&self) -> SessionGauge {
+        self.sessions_opened.inc();
         self.sessions.inc();
         SessionGauge(self.sessions.clone())
     }

@@ -92,8 +92,10 @@ pub enum CursorNote {
 /// One thing to write.
 #[derive(Clone, Debug)]
 pub enum Outgoing {
-    /// An event with `(data, meta)`.
+    /// An event with `(data, meta)`, as it came.
     Message(Arc<Delivery>),
+    /// The same, later than it came: the session was not there, or not live, when it did.
+    Replayed(Arc<Delivery>),
     /// The event `cursors`.
     Cursors(IndexMap<Room, CursorNote>),
     /// An event on who is in a room.
@@ -196,14 +198,19 @@ impl Outbox {
         (Self(Arc::clone(&shared)), OutboxReceiver { shared, key, signals })
     }
 
-    /// Queues a message unless the outbox is full. A message larger than the whole outbox passes when it is empty.
-    pub(super) fn push(&self, delivery: &Arc<Delivery>) -> bool {
+    /// Queues a message unless the outbox is full, `live` if it has just come. A message larger than the whole outbox
+    /// passes when it is empty.
+    pub(super) fn push(&self, delivery: &Arc<Delivery>, live: bool) -> bool {
         let mut waiting = self.0.waiting.lock();
         if waiting.bytes > 0 && waiting.bytes + delivery.weight > self.0.limit {
             return false;
         }
         waiting.bytes += delivery.weight;
-        waiting.items.push_back(Outgoing::Message(Arc::clone(delivery)));
+        let delivery = Arc::clone(delivery);
+        waiting.items.push_back(match live {
+            true => Outgoing::Message(delivery),
+            false => Outgoing::Replayed(delivery),
+        });
         drop(waiting);
         self.0.filled.notify_one();
         true
@@ -291,7 +298,7 @@ impl OutboxReceiver {
     /// transport that can't write holds the hub back.
     pub fn written(&self, outgoing: &Outgoing) {
         let weight = match outgoing {
-            Outgoing::Message(delivery) => delivery.weight,
+            Outgoing::Message(delivery) | Outgoing::Replayed(delivery) => delivery.weight,
             Outgoing::Presence(note) => note.weight(),
             Outgoing::Cursors(notes) => notes.keys().map(|room| NOTE_WEIGHT + room.as_str().len()).sum(),
         };

@@ -109,6 +109,26 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
+    /// Every code, for metrics of fixed cardinality.
+    pub const ALL: [Self; 16] = [
+        Self::BadRequest,
+        Self::BadRoom,
+        Self::ReservedRoom,
+        Self::Forbidden,
+        Self::TooManyRooms,
+        Self::NotJoined,
+        Self::UnknownEvent,
+        Self::TooLarge,
+        Self::QueueFull,
+        Self::KeyReused,
+        Self::TooManyRequests,
+        Self::RateLimited,
+        Self::Unavailable,
+        Self::OutcomeUnknown,
+        Self::Full,
+        Self::Draining,
+    ];
+
     /// The word, also as a metric label.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,8 +1,18 @@
 //! What the transport counts, all of fixed cardinality.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector};
+use carillon_chassis::metrics::LATENCY_BUCKETS;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
+};
 
 use super::handshake::HandshakeCode;
+use crate::{hub::RefusalCode, latency::seconds_since};
+
+/// What clients can ask for, as a label.
+const REQUESTS: [&str; 7] = [
+    "event", "join", "leave", "history", "presence", "refresh", "publish",
+];
 
 /// The counters and gauges of the transport. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -14,6 +24,7 @@ pub struct TransportMetrics {
     pub(super) written_bytes: IntCounter,
     forwarded: IntCounterVec,
     carried: IntGauge,
+    delivery_seconds: Histogram,
 }
 
 /// What became of a request that one gateway handed on to another.
@@ -125,7 +136,20 @@ impl TransportMetrics {
             "forwarded_websockets",
             "WebSockets of sessions at other gateways.",
         ))?;
-        let all: [Box<dyn Collector>; 7] = [
+        for request in REQUESTS {
+            requests.with_label_values(&[request]);
+        }
+        for code in RefusalCode::ALL {
+            requests_refused.with_label_values(&[code.as_str()]);
+        }
+        let delivery_seconds = HistogramOpts::from(named(
+            "delivery_seconds",
+            "From a message's acceptance to its hand-over to a session's connection, by the clocks of two machines. \
+             What a session gets later because it was not there or did not read is not in it.",
+        ));
+        let delivery_seconds = Histogram::with_opts(delivery_seconds.buckets(LATENCY_BUCKETS.to_vec()))?;
+        let all: [Box<dyn Collector>; 8] = [
+            Box::new(delivery_seconds.clone()),
             Box::new(forwarded.clone()),
             Box::new(carried.clone()),
             Box::new(connections.clone()),
@@ -145,11 +169,17 @@ impl TransportMetrics {
             written_bytes,
             forwarded,
             carried,
+            delivery_seconds,
         })
     }
 
     pub(super) fn forwarded(&self, outcome: ForwardOutcome) {
         self.forwarded.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    /// A message that was accepted then (milliseconds since 1970) was handed to a session's connection.
+    pub(super) fn delivered(&self, accepted_at: u64) {
+        self.delivery_seconds.observe(seconds_since(accepted_at));
     }
 
     /// A WebSocket of another gateway's session, as long as it is carried.

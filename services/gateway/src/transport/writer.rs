@@ -37,6 +37,9 @@ pub(super) async fn write(session: &Session, outbox: &OutboxReceiver) -> CloseRe
             if sent == Err(Closed) {
                 return CloseReason::ClientGone;
             }
+            if let Outgoing::Message(delivery) = &outgoing {
+                session.shared.metrics.delivered(delivery.message.accepted_at);
+            }
             outbox.written(&outgoing);
         }
     }
@@ -44,7 +47,7 @@ pub(super) async fn write(session: &Session, outbox: &OutboxReceiver) -> CloseRe
 
 fn encode(outgoing: &Outgoing) -> Result<Packet, serde_json::Error> {
     Ok(match outgoing {
-        Outgoing::Message(delivery) => {
+        Outgoing::Message(delivery) | Outgoing::Replayed(delivery) => {
             let message = &delivery.message;
             Packet::message(message.event.as_str(), &message.data, &delivery.meta)
         }

@@ -346,7 +346,7 @@ impl TestSession {
         let outgoing = self.read.pop_front().unwrap();
         self.outbox.written(&outgoing);
         match outgoing {
-            Outgoing::Message(delivery) => Some(delivery),
+            Outgoing::Message(delivery) | Outgoing::Replayed(delivery) => Some(delivery),
             Outgoing::Presence(note) => {
                 self.presence.push_back(note);
                 None

@@ -124,7 +124,7 @@ impl Gateway {
         self.broker.append(append).await.unwrap();
     }
 
-    /// The sum of a metric over the labels that contain `label`.
+    /// The sum of a metric over the labels that contain `label`; of a histogram, how often it was observed.
     pub(crate) fn metric(&self, name: &str, label: &str) -> u64 {
         let families = self.registry.gather();
         let family = families.iter().find(|family| family.name() == name).unwrap();
@@ -133,7 +133,10 @@ impl Gateway {
             .iter()
             .filter(|metric| label.is_empty() || metric.get_label().iter().any(|pair| pair.value() == label));
         matching
-            .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
+            .map(|metric| {
+                let observed = metric.get_histogram().get_sample_count() as f64;
+                metric.get_counter().get_value() + metric.get_gauge().get_value() + observed
+            })
             .sum::<f64>() as u64
     }
 

@@ -54,6 +54,35 @@ async fn a_message_is_one_packet_of_raw_data_and_meta() {
     assert_eq!(client.event("whisper").await[1], "psst");
 }
 
+/// What a client gets late because it was away says nothing about how fast messages are delivered.
+#[tokio::test]
+async fn only_live_messages_count_in_the_latency_of_delivery() {
+    let gateway = Gateway::start(TransportSettings::default()).await;
+    let mut first = Client::connect(gateway.address, "{}").await;
+    let offset = first.event("cursors").await[1]["all"]["offset"].clone();
+    gateway.post("all", "price", Data::text("1")).await;
+    assert_eq!(first.event("price").await[1], "1");
+    let name = "carillon_gateway_delivery_seconds";
+    gateway
+        .until("it is counted", |gateway| gateway.metric(name, "") == 1)
+        .await;
+    assert_eq!(gateway.metric("carillon_gateway_arrival_seconds", ""), 1);
+    assert_eq!(gateway.metric("carillon_gateway_sessions_opened_total", ""), 1);
+
+    let auth = json!({ "since": { "all": offset } }).to_string();
+    let mut second = Client::connect(gateway.address, &auth).await;
+    assert_eq!(second.event("price").await[1], "1");
+    gateway.post("all", "price", Data::text("2")).await;
+    assert_eq!(second.event("price").await[1], "2");
+    gateway
+        .until("both got the second live", |gateway| {
+            gateway.metric(name, "") >= 3
+        })
+        .await;
+    assert_eq!(gateway.metric(name, ""), 3, "a replay is not counted");
+    assert_eq!(gateway.metric("carillon_gateway_sessions_opened_total", ""), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_publishes_in_a_row_keep_their_order() {
     let gateway = Gateway::start(TransportSettings {

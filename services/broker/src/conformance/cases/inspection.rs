@@ -1,6 +1,6 @@
-//! Who is where, for people who look.
+//! Who is where and what waits, for people who look.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use carillon_model::Room;
 
@@ -12,6 +12,8 @@ use crate::{
 pub(super) const CASES: &[Case] = &[
     case!(the_routes_of_a_room_can_be_looked_at),
     case!(every_held_room_is_on_some_page),
+    case!(what_waits_can_be_looked_at),
+    case!(the_head_of_a_queue_grows_older, PassTime),
 ];
 
 async fn the_routes_of_a_room_can_be_looked_at(stage: Stage) {
@@ -79,4 +81,38 @@ async fn every_held_room_is_on_some_page(stage: Stage) {
         .unwrap();
     held.remove(&gone);
     assert_eq!(listed(&stage, 5).await, held);
+}
+
+async fn what_waits_can_be_looked_at(stage: Stage) {
+    let partitions: Vec<_> = stage.broker.partitions().partitions().collect();
+    let entries = async || -> Vec<u64> {
+        let backlogs = stage.broker.backlogs(&partitions).await.unwrap();
+        backlogs.into_iter().map(|backlog| backlog.entries).collect()
+    };
+    assert_eq!(entries().await, vec![0; partitions.len()]);
+    assert_eq!(stage.broker.backlogs(&[]).await, Ok(Vec::new()));
+    let first = stage.append(&stage.room(0), "one").await;
+    stage.append(&stage.room(1), "two").await;
+    let mut expected = vec![0; partitions.len()];
+    expected[stage.partition.index()] = 2;
+    assert_eq!(entries().await, expected);
+    let owner = stage.own("owner").await;
+    owner.trim(first).await;
+    expected[stage.partition.index()] = 1;
+    assert_eq!(entries().await, expected);
+}
+
+async fn the_head_of_a_queue_grows_older(stage: Stage) {
+    let age = async || stage.broker.backlogs(&[stage.partition]).await.unwrap()[0].age;
+    let hour = Duration::from_secs(3_600);
+    assert_eq!(age().await, Duration::ZERO, "nothing waits");
+    stage.append(&stage.room(0), "one").await;
+    stage.installation.pass_time(hour).await;
+    stage.append(&stage.room(0), "two").await;
+    // A partition's first offsets may be raised above the clock by ten minutes.
+    let waited = age().await;
+    assert!(
+        waited >= hour - Duration::from_secs(601) && waited < hour * 2,
+        "{waited:?}"
+    );
 }

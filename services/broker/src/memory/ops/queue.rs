@@ -1,8 +1,10 @@
 //! An owner reads and trims its partition.
 
+use std::time::Duration;
+
 use carillon_model::{Offset, Partition};
 
-use crate::{Fenced, FencingToken, HeadRead, Life, QueueRead, memory::state::ServerState};
+use crate::{Backlog, Fenced, FencingToken, HeadRead, Life, QueueRead, memory::state::ServerState};
 
 /// Reads from the head.
 pub fn read_head(
@@ -32,6 +34,18 @@ pub fn read_after(
     QueueRead {
         items: state.partition(partition, now).after(after, limit),
         life: state.life.clone(),
+    }
+}
+
+/// What waits.
+pub fn backlog(state: &ServerState, now: u64, partition: Partition) -> Backlog {
+    let queue = &state.partition(partition, now).queue;
+    let waited = queue
+        .front()
+        .map_or(0, |head| now.saturating_sub(head.offset.milliseconds));
+    Backlog {
+        entries: queue.len() as u64,
+        age: Duration::from_millis(waited),
     }
 }
 

@@ -4,7 +4,7 @@ use carillon_model::{Partition, Room};
 use super::consume_budget;
 use crate::{
     Broker, BrokerError, Incarnation, Inspection, MemoryBroker, Result,
-    inspection::{RoomsCursor, RoomsPage},
+    inspection::{Backlog, RoomsCursor, RoomsPage},
     memory::ops,
 };
 
@@ -40,6 +40,15 @@ impl Inspection for MemoryBroker {
             }
         }
         Ok(page)
+    }
+
+    async fn backlogs(&self, partitions: &[Partition]) -> Result<Vec<Backlog>> {
+        consume_budget().await;
+        let look = |partition: &Partition| {
+            self.of_partition(*partition)
+                .read(|state, now| ops::queue::backlog(state, now, *partition))
+        };
+        Ok(partitions.iter().map(look).collect())
     }
 }
 

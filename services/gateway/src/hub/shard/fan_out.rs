@@ -141,15 +141,15 @@ impl Shard {
                     },
                 );
             }
-            if self.push(key, delivery) == Pushed::Full {
+            if self.push(key, delivery, true) == Pushed::Full {
                 self.fell_behind(key, walk, delivery.weight);
                 return;
             }
         }
     }
 
-    /// Queues a message for a session that has everything before it.
-    pub(super) fn push(&mut self, key: SessionKey, delivery: &Arc<Delivery>) -> Pushed {
+    /// Queues a message for a session that has everything before it, `live` if it has just come.
+    pub(super) fn push(&mut self, key: SessionKey, delivery: &Arc<Delivery>, live: bool) -> Pushed {
         let filter = !self.around.mutations.filter_without_session_cursor;
         let Some(session) = self.sessions.get_mut(&key) else {
             return Pushed::Done;
@@ -166,7 +166,7 @@ impl Shard {
             self.passed_over.insert(key);
             return Pushed::Done;
         }
-        if !session.outbox.push(delivery) {
+        if !session.outbox.push(delivery, live) {
             return Pushed::Full;
         }
         membership.position = delivery.offset;

@@ -145,7 +145,7 @@ impl Shard {
         self.set_position(key, name, cursor);
         self.judged(key, name, true);
         for delivery in &missed {
-            if self.push(key, delivery) == Pushed::Full {
+            if self.push(key, delivery, false) == Pushed::Full {
                 self.wait_for_room(key, name, delivery.weight);
                 return true;
             }
@@ -209,7 +209,7 @@ impl Shard {
                 self.set_position(key, name, prev);
                 self.tell(key, name, false);
             }
-            if self.push(key, delivery) == Pushed::Full {
+            if self.push(key, delivery, false) == Pushed::Full {
                 self.wait_for_room(key, name, delivery.weight);
                 return;
             }
