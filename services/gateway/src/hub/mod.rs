@@ -33,6 +33,7 @@ mod ticks;
 
 use std::{
     sync::{
+mod traces;
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
@@ -55,6 +56,7 @@ pub use outbox::{CloseReason, CursorNote, Delivery, OutboxReceiver, Outgoing};
 pub use presence::{PresenceNote, PresenceSummary};
 pub use publish::{Publish, PublishReceipt, Published};
 pub use session::{Connect, Identity, Joined, Refusal, RefusalCode, SessionHandle, Start};
+pub use traces::DeliveryTrace;
 pub use settings::HubSettings;
 
 use self::{

@@ -16,6 +16,7 @@ use super::{
     presence::PresenceNote,
     session::Refusal,
     shard::{SessionKey, Signals},
+    traces::DeliveryTrace,
 };
 
 /// A message at its place in a room, ready to be written to any member.
@@ -33,6 +34,8 @@ pub struct Delivery {
     pub meta: Box<serde_json::value::RawValue>,
     /// What it counts in an outbox, in bytes.
     pub weight: usize,
+    /// How its trace goes on, if that is recorded. What comes from history has none.
+    pub trace: Option<DeliveryTrace>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +68,7 @@ impl Delivery {
             message,
             meta,
             weight,
+            trace: None,
         })
     }
 }

@@ -236,6 +236,7 @@ impl Fixture {
                 });
         (last, frames.collect())
     }
+                        traceparent: String::new(),
 
     async fn send(&self, entries: Vec<(Vec<Incarnation>, Frame)>) {
         for (routes, frame) in entries {

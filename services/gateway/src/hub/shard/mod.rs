@@ -51,13 +51,14 @@ use super::{
     history::{HistoryRequests, Page},
     metrics::HubMetrics,
     mutations::HubMutations,
-    outbox::{CloseReason, Delivery, Outbox},
+    outbox::{CloseReason, Outbox},
     presence::{PresenceDesk, PresenceWish},
     route_table::RouteTable,
     routes::RoomState,
     session::{Identity, Joined, Refusal},
     standing::{Epoch, Standing},
     ticks::Ticks,
+    traces::Arrival,
 };
 
 /// What sessions ask of their shard.
@@ -128,7 +129,7 @@ pub(super) struct Shards(Arc<[ShardQueues]>);
 pub(super) struct ShardQueues {
     pub(super) requests: mpsc::Sender<Request>,
     answers: mpsc::Sender<Answer>,
-    frames: mpsc::Sender<Vec<Arc<Delivery>>>,
+    frames: mpsc::Sender<Vec<Arrival>>,
     pub(super) signals: Arc<Signals>,
 }
 
@@ -160,7 +161,7 @@ impl Shards {
     }
 
     /// Hands frames to one shard; waits while it has more than it can take.
-    pub(super) async fn deliver(&self, shard: usize, frames: Vec<Arc<Delivery>>) {
+    pub(super) async fn deliver(&self, shard: usize, frames: Vec<Arrival>) {
         if let Some(queues) = self.0.get(shard) {
             let _ = queues.frames.send(frames).await;
         }
@@ -171,7 +172,7 @@ impl Shards {
 pub(super) struct ShardInbox {
     requests: mpsc::Receiver<Request>,
     answers: mpsc::Receiver<Answer>,
-    frames: mpsc::Receiver<Vec<Arc<Delivery>>>,
+    frames: mpsc::Receiver<Vec<Arrival>>,
     signals: Arc<Signals>,
 }
 
