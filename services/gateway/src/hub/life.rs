@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     HubSettings, health::HubHealth, metrics::HubMetrics, peers::Peers, presence::PresenceDesk,
-    route_table::RouteTable, standing::Standing,
+    rebalance::Census, route_table::RouteTable, standing::Standing,
 };
 
 /// What a gateway says of itself.
@@ -95,6 +95,7 @@ pub(super) struct LifeTask {
     pub(super) standing: Standing,
     pub(super) routes: Arc<RouteTable>,
     pub(super) presence: Arc<PresenceDesk>,
+    pub(super) census: Arc<Census>,
     pub(super) look_at_lives: Arc<Notify>,
 }
 
@@ -231,6 +232,7 @@ impl LifeTask {
         match Membership::members(&**broker, ServiceKind::Gateway).await {
             Ok(members) => {
                 self.registrar.peers.see(&members);
+                self.census.take(&members, &incarnation);
                 let others = members.iter().filter(|member| member.incarnation != incarnation);
                 health.others_report(others.filter_map(|member| member.last_probe).max());
             }

@@ -123,13 +123,15 @@ pub enum CloseReason {
     TokenExpired,
     /// The gateway hands its sessions over.
     Draining,
+    /// The gateway has more sessions than its share, and gives some up.
+    Rebalance,
     /// The gateway failed the session.
     Internal,
 }
 
 impl CloseReason {
     /// Every reason, for metrics of fixed cardinality.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ClientGone,
         Self::SlowReader,
         Self::FrameTooLarge,
@@ -138,6 +140,7 @@ impl CloseReason {
         Self::PingTimeout,
         Self::TokenExpired,
         Self::Draining,
+        Self::Rebalance,
         Self::Internal,
     ];
 
@@ -152,6 +155,7 @@ impl CloseReason {
             Self::PingTimeout => "ping_timeout",
             Self::TokenExpired => "token_expired",
             Self::Draining => "draining",
+            Self::Rebalance => "rebalance",
             Self::Internal => "internal",
         }
     }
