@@ -21,6 +21,7 @@ mod body;
 mod cloud_events;
 mod guarded;
 mod http;
+mod membership;
 mod metrics;
 mod openapi;
 mod presence;
@@ -39,6 +40,7 @@ use carillon_model::{PartitionCount, policy::Policy};
 use tokio::sync;
 
 pub use http::router;
+pub use membership::Registration;
 pub use metrics::IngestMetrics;
 pub use server::serve;
 pub use settings::IngestSettings;

@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use carillon_broker::{Broker, Health, Queue, SharedBroker};
+use carillon_broker::{Broker, Health, Membership, Queue, SharedBroker};
 use carillon_chassis::run::{self, Chassis};
-use carillon_ingest::{Ingest, IngestMetrics, IngestSettings};
+use carillon_ingest::{Ingest, IngestMetrics, IngestSettings, Registration};
 use carillon_model::publish::PublishLimits;
 
 use super::{Ground, gateway::bytes};
@@ -59,8 +59,19 @@ impl Door {
             .observe(move || vec![("ingest", observed.readiness().err())]);
         let watching = ingest.clone();
         let watch = tokio::spawn(async move { watching.watch().await });
-        let drain = ground.chassis.drain.clone();
-        carillon_ingest::serve(listener, ingest, async move { drain.signaled().await }).await;
+        let members: Arc<dyn Membership> = broker;
+        let pod = &ground.chassis.settings.gateway.pod;
+        let registration = Registration::new(members, pod, ground.policy.subscribe());
+        let drain = &ground.chassis.drain;
+        let draining = async {
+            drain.signaled().await;
+        };
+        tokio::select! {
+            biased;
+            () = carillon_ingest::serve(listener, ingest, drain.signaled()) => {}
+            () = registration.keep(draining) => {}
+        }
+        registration.leave().await;
         watch.abort();
         Ok(())
     }

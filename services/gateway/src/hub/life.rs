@@ -106,6 +106,7 @@ impl LifeTask {
         let mut renew = every(settings.renew);
         let mut look = every(settings.look_at_lives);
         let mut report = every(settings.report);
+        let mut policy = self.registrar.policy.clone();
         let mut second_look: Option<(Instant, IndexSet<Partition>)> = None;
         loop {
             let second_at = second_look.as_ref().map(|(at, _)| *at);
@@ -120,6 +121,8 @@ impl LifeTask {
                     }
                 }
                 _ = report.tick() => self.report().await,
+                // Whoever wrote a policy waits to hear that it is applied.
+                () = changed(&mut policy) => self.report().await,
                 _ = renew.tick() => self.renew().await,
                 _ = look.tick() => self.look(&mut second_look).await,
                 () = self.look_at_lives.notified() => {
@@ -238,6 +241,13 @@ impl LifeTask {
             }
             Err(error) => self.failed(&error),
         }
+    }
+}
+
+async fn changed(policy: &mut watch::Receiver<Arc<Policy>>) {
+    if policy.changed().await.is_err() {
+        // It never will again.
+        std::future::pending::<()>().await;
     }
 }
 
