@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use carillon_broker::SharedBroker;
+use carillon_broker::{PolicySnapshot, SharedBroker};
 use carillon_chassis::{
-    live::{Live, live},
+    live::{Live, LiveWriter, live},
     policy_file::{self, PolicyMetrics},
     run::Chassis,
 };
@@ -14,8 +14,11 @@ use crate::settings::Settings;
 
 /// How often the operator's snapshot is looked at.
 const LOOK: Duration = Duration::from_secs(2);
+/// How often it is looked at until the broker has answered for the first time.
+const FIRST_LOOKS: Duration = Duration::from_millis(250);
 
-/// The policy of a service. A file wins; without one the snapshot in the broker holds, once an operator wrote one.
+/// The policy of a service. A file wins; without one the snapshot in the broker holds, once an operator wrote one. Until
+/// the broker has said whether there is one, the service is not ready: by the defaults it would turn people away.
 pub(crate) fn watch(
     chassis: &Chassis<Settings>,
     broker: Option<SharedBroker>,
@@ -30,29 +33,43 @@ pub(crate) fn watch(
         return Ok(Live::fixed(otherwise));
     };
     let (writer, policy) = live(otherwise);
+    let known = chassis.health.register("policy");
+    known.fail(
+        "whether there is a policy in the broker is not known yet; is redis.url right and the server up?",
+    );
     tokio::spawn(async move {
         let mut seen = String::new();
+        let mut pause = FIRST_LOOKS;
         loop {
-            tokio::time::sleep(LOOK).await;
-            let snapshot = match broker.load_policy().await {
-                Ok(Some(snapshot)) if snapshot.revision != seen => snapshot,
-                // Away or unchanged: what holds goes on holding.
-                _ => continue,
-            };
-            seen.clone_from(&snapshot.revision);
-            let text = String::from_utf8_lossy(&snapshot.document);
-            match Policy::parse_yaml(&text) {
-                Ok(policy) => {
-                    tracing::info!(revision = %policy.revision, "took the policy from the broker");
-                    metrics.replaced(&policy.revision);
-                    writer.replace(policy);
+            // Away or unchanged: what holds goes on holding.
+            if let Ok(snapshot) = broker.load_policy().await {
+                if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.revision != seen) {
+                    seen.clone_from(&snapshot.revision);
+                    take(&snapshot, &metrics, &writer);
                 }
-                Err(problems) => {
-                    tracing::error!(revision = seen, %problems, "the broker's policy is wrong; the old one holds");
-                    metrics.rejected();
-                }
+                known.pass();
+                pause = LOOK;
             }
+            tokio::time::sleep(pause).await;
         }
     });
     Ok(policy)
+}
+
+fn take(snapshot: &PolicySnapshot, metrics: &PolicyMetrics, writer: &LiveWriter<Policy>) {
+    let revision = snapshot.revision.as_str();
+    let text = String::from_utf8_lossy(&snapshot.document);
+    match Policy::parse_yaml(&text) {
+        Ok(mut policy) => {
+            tracing::info!(revision, "took the policy from the broker");
+            metrics.replaced(revision);
+            // Whoever wrote it looks for the name that it gave.
+            policy.revision = revision.into();
+            writer.replace(policy);
+        }
+        Err(problems) => {
+            tracing::error!(revision, %problems, "the broker's policy is wrong; the old one holds");
+            metrics.rejected();
+        }
+    }
 }

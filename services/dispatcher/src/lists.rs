@@ -11,13 +11,14 @@ use bytes::Bytes;
 use carillon_broker::{
     Append, AppendOutcome, DeadLetterSource, FencingToken, IdempotencyKey, ListItem, NewMessage, TakeOutcome,
 };
+use carillon_chassis::telemetry::trace_context::{self, HOP};
 use carillon_model::{
     Data, Message, MessageId, Partition, Sender, policy::ListIntake, time::wall_clock_milliseconds, wire,
 };
 use prost::Message as _;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, info, info_span, warn};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{metrics::Burial, partition::OwnerEnd, patience::Pauses, shared::Shared};
@@ -48,6 +49,8 @@ struct Unfit {
 struct Fit {
     item: ListItem,
     message: NewMessage,
+    /// From its taking until the queue has it.
+    _span: Span,
 }
 
 impl Drop for ListTaker {
@@ -272,7 +275,20 @@ impl ListTaker {
         }
     }
 
-    fn message(&self, intake: &ListIntake, item: ListItem, key: String) -> Result<Fit, Unfit> {
+    /// An item's trace starts here, if it is chosen: whoever pushed it could not say one.
+    fn trace(&mut self, number: u64) -> (Span, String) {
+        if !self.shared.settings.traced.chooses(|| self.random.f64()) {
+            return (Span::none(), String::new());
+        }
+        let span = info_span!(
+            target: HOP, parent: None, "take",
+            otel.kind = "consumer", chosen = true, list = self.list, number,
+        );
+        let traceparent = trace_context::traceparent_of(&span);
+        (span, traceparent)
+    }
+
+    fn message(&mut self, intake: &ListIntake, item: ListItem, key: String) -> Result<Fit, Unfit> {
         let bytes = &item.item;
         let limit = self.shared.settings.message_bytes;
         let unfit = |why, reason| Unfit {
@@ -297,6 +313,7 @@ impl ListTaker {
         if data.len() > limit {
             return Err(too_large(data.len()));
         }
+        let (span, traceparent) = self.trace(item.number);
         let producer = format!("list:{}", intake.list);
         let fingerprint = Bytes::copy_from_slice(&xxh3_128(bytes).to_be_bytes());
         let message = Message {
@@ -306,10 +323,11 @@ impl ListTaker {
             accepted_at: wall_clock_milliseconds(),
             copies: 1,
             sender: Sender::Producer(producer.clone()),
-            traceparent: String::new(),
+            traceparent,
         };
-        let entry = wire::QueueEntry::of_message(&intake.room, message.encode());
+        let entry = wire::QueueEntry::of_message(&intake.room, message.encode()).traced(&message.traceparent);
         Ok(Fit {
+            _span: span,
             item,
             message: NewMessage {
                 entries: vec![(intake.room.clone(), entry.encode_to_vec().into())],

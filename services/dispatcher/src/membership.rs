@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use carillon_broker::{Incarnation, Member, ServiceKind};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -79,14 +82,17 @@ impl Membership {
     async fn live(&mut self, incarnation: &Incarnation, drain: &CancellationToken) {
         let settings = &self.shared.settings;
         let mut reported = self.member(incarnation, drain);
-        let mut pause = settings.renew_alive_every;
+        let mut policy = self.shared.policy.clone();
+        let mut renew_at = Instant::now() + settings.renew_alive_every;
         loop {
             tokio::select! {
                 biased;
                 () = drain.cancelled(), if !reported.draining => {}
-                () = sleep(pause) => {
+                // Whoever wrote a policy waits to hear that it is applied.
+                Ok(()) = policy.changed() => {}
+                () = sleep_until(renew_at) => {
                     let renew = self.shared.broker.renew(incarnation, settings.alive_for);
-                    pause = match self.shared.call("renew", renew).await {
+                    let pause = match self.shared.call("renew", renew).await {
                         Ok(true) => settings.renew_alive_every,
                         Ok(false) => return,
                         Err(error) => {
@@ -94,6 +100,7 @@ impl Membership {
                             settings.renew_alive_every / 4
                         }
                     };
+                    renew_at = Instant::now() + pause;
                 }
             }
             let member = self.member(incarnation, drain);

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use carillon_chassis::telemetry::TracedShare;
+
 /// How a dispatcher behaves. Every duration is by the process' own monotonic clock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DispatcherSettings {
     /// The pod's name: the first half of the incarnation.
     pub pod: String,
@@ -59,6 +61,8 @@ pub struct DispatcherSettings {
     pub message_bytes: usize,
     /// A dispatcher that is told to go waits this long for the batches in hand.
     pub drain_for: Duration,
+    /// The share of list items whose trace is recorded.
+    pub traced: TracedShare,
 }
 
 impl Default for DispatcherSettings {
@@ -91,6 +95,7 @@ impl Default for DispatcherSettings {
             list_poll_every: Duration::from_millis(100),
             message_bytes: 64 << 10,
             drain_for: Duration::from_secs(30),
+            traced: TracedShare::default(),
         }
     }
 }

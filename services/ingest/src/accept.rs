@@ -1,5 +1,7 @@
 //! One request on its way from a parsed body to an answer.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use carillon_broker::IdempotencyKey;
 use carillon_model::{
@@ -74,6 +76,7 @@ impl Ingest {
             .copies
             .inc_by(messages.iter().map(|message| message.rooms.len() as u64).sum());
         metrics.bytes.inc_by(bytes as u64);
+        tracing::debug!(messages = messages.len(), bytes, "messages were kept");
         Ok(answer)
     }
 
@@ -162,6 +165,7 @@ fn outgoing(
 ) -> Result<Vec<Outgoing>, Problem> {
     let accepted_at = wall_clock_milliseconds();
     let space = caller.key_space();
+    let trace: Arc<str> = traceparent.into();
     let mut keys: IndexMap<String, Bytes> = IndexMap::new();
     let mut messages = Vec::with_capacity(publishes.len());
     for (place, mut publish) in publishes.into_iter().enumerate() {
@@ -190,6 +194,7 @@ fn outgoing(
             rooms,
             encoded: message.encode(),
             key,
+            traceparent: Arc::clone(&trace),
         });
     }
     Ok(messages)

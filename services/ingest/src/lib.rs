@@ -22,6 +22,7 @@ mod body;
 mod cloud_events;
 mod guarded;
 mod http;
+mod membership;
 mod metrics;
 mod openapi;
 mod presence;
@@ -41,6 +42,7 @@ use tokio::sync;
 
 pub use backlog::watch_backlog;
 pub use http::router;
+pub use membership::Registration;
 pub use metrics::IngestMetrics;
 pub use server::serve;
 pub use settings::IngestSettings;

@@ -31,6 +31,8 @@ pub(crate) struct Outgoing {
     /// The encoded `carillon.wire.v1.Message`.
     pub(crate) encoded: Bytes,
     pub(crate) key: Option<IdempotencyKey>,
+    /// The message's trace, if it has one.
+    pub(crate) traceparent: Arc<str>,
 }
 
 /// What became of one copy of a message.
@@ -180,7 +182,8 @@ impl Writer {
                     .iter()
                     .map(|room| {
                         let room = &message.rooms[*room];
-                        let entry = QueueEntry::of_message(room, message.encoded.clone());
+                        let entry = QueueEntry::of_message(room, message.encoded.clone())
+                            .traced(&message.traceparent);
                         (room.clone(), Bytes::from(entry.encode_to_vec()))
                     })
                     .collect();

@@ -12,6 +12,7 @@ pub mod publish;
 pub mod room;
 pub mod target;
 pub mod time;
+pub mod trace;
 pub mod wire;
 
 pub use message::{Data, EventName, Message, MessageId, Sender};

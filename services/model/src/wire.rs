@@ -109,8 +109,21 @@ impl QueueEntry {
             content: Some(queue_entry::Content::Message(RoomMessage {
                 room: room.as_str().to_owned(),
                 message,
+                traceparent: String::new(),
             })),
         }
+    }
+
+    /// Says which trace the message is in, if that trace is recorded. Otherwise this costs nothing, here and at every
+    /// hop that follows.
+    #[must_use]
+    pub fn traced(mut self, traceparent: &str) -> Self {
+        if crate::trace::is_sampled(traceparent)
+            && let Some(queue_entry::Content::Message(message)) = &mut self.content
+        {
+            traceparent.clone_into(&mut message.traceparent);
+        }
+        self
     }
 
     /// A probe.

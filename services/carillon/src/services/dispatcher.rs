@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carillon_chassis::run::Chassis;
+use carillon_chassis::{run::Chassis, telemetry::TracedShare};
 use carillon_dispatcher::{
     Dispatcher, DispatcherMetrics, DispatcherMutations, DispatcherParts, DispatcherSettings,
 };
@@ -30,6 +30,7 @@ pub(crate) async fn run(ground: Ground) -> anyhow::Result<()> {
             queue_entries: settings.ingest.queue,
             keep_keys: settings.ingest.idempotency,
             message_bytes: bytes(settings.ingest.message),
+            traced: TracedShare::of(&settings.telemetry),
             ..DispatcherSettings::default()
         },
         metrics: DispatcherMetrics::new(ground.chassis.metrics.registry())?,

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use carillon_chassis::run::{self, Chassis, Misconfigured};
+use carillon_chassis::{
+    run::{self, Chassis, Misconfigured},
+    telemetry::TracedShare,
+};
 use carillon_gateway::{
     hub::{Hub, HubMetrics, HubMutations, HubParts, HubSettings},
     identity::Identities,
@@ -162,6 +165,7 @@ fn transport_settings(settings: &Settings, identities: Identities) -> anyhow::Re
         drain_timeout: gateway.drain_timeout,
         page: gateway.page,
         forwarding: forwarding(settings)?,
+        traced: TracedShare::of(&settings.telemetry),
         ..TransportSettings::default()
     })
 }

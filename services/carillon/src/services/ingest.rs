@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use carillon_broker::{Broker, Health, Queue, SharedBroker};
+use carillon_broker::{Broker, Health, Membership, Queue, SharedBroker};
 use carillon_chassis::run::{self, Chassis};
-use carillon_ingest::{Ingest, IngestMetrics, IngestSettings, watch_backlog};
+use carillon_ingest::{Ingest, IngestMetrics, IngestSettings, Registration, watch_backlog};
 use carillon_model::publish::PublishLimits;
 
 use super::{Ground, gateway::bytes};
@@ -66,8 +66,19 @@ impl Door {
             ingest_settings(&ground.chassis.settings),
             metrics,
         ));
-        let drain = ground.chassis.drain.clone();
-        carillon_ingest::serve(listener, ingest, async move { drain.signaled().await }).await;
+        let members: Arc<dyn Membership> = broker;
+        let pod = &ground.chassis.settings.gateway.pod;
+        let registration = Registration::new(members, pod, ground.policy.subscribe());
+        let drain = &ground.chassis.drain;
+        let draining = async {
+            drain.signaled().await;
+        };
+        tokio::select! {
+            biased;
+            () = carillon_ingest::serve(listener, ingest, drain.signaled()) => {}
+            () = registration.keep(draining) => {}
+        }
+        registration.leave().await;
         watch.abort();
         backlog.abort();
         Ok(())

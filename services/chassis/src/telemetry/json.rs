@@ -1,21 +1,15 @@
 //! Log lines as JSON objects, one a line: time, level, target, message and the event's fields; inside a trace also
 //! `trace_id` and `span_id`, by which a log line finds its trace.
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::fmt;
 
-use opentelemetry::trace::TraceContextExt;
 use serde::ser::{SerializeMap, Serializer as _};
 use serde_json::{Value, value::RawValue};
 use tracing::{
-    Dispatch, Event, Subscriber,
-    dispatcher::WeakDispatch,
+    Event, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    Layer,
     fmt::{
         FmtContext, FormattedFields,
         format::{FormatEvent, FormatFields, Writer},
@@ -24,21 +18,12 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// The dispatcher that a formatter works under, known only after both were made. While an event is being formatted,
-/// the current dispatcher is out of reach, and with it the trace of a span.
-#[derive(Clone, Debug, Default)]
-pub(super) struct DispatchCell(Arc<OnceLock<WeakDispatch>>);
-
-impl<S: Subscriber> Layer<S> for DispatchCell {
-    fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        let _ = self.0.set(dispatch.downgrade());
-    }
-}
+use super::ids::TraceIds;
 
 /// Formats events as JSON.
 #[derive(Debug, Default)]
 pub(super) struct JsonLines {
-    pub(super) dispatch: DispatchCell,
+    pub(super) ids: TraceIds,
 }
 
 /// Names that are taken; a field of that name is put under `fields.<name>`.
@@ -78,7 +63,7 @@ where
                 }
             }
             if let Some(span) = context.parent_span() {
-                if let Some((trace, span)) = self.trace_of(&span.id()) {
+                if let Some((trace, span)) = self.ids.of(&span.id()) {
                     map.serialize_entry("trace_id", &trace)?;
                     map.serialize_entry("span_id", &span)?;
                 }
@@ -94,17 +79,6 @@ where
         written.map_err(|_: serde_json::Error| fmt::Error)?;
         writer.write_str(std::str::from_utf8(&line).map_err(|_| fmt::Error)?)?;
         writer.write_char('\n')
-    }
-}
-
-impl JsonLines {
-    fn trace_of(&self, id: &tracing::span::Id) -> Option<(String, String)> {
-        let dispatch = self.dispatch.0.get()?.upgrade()?;
-        let context = tracing_opentelemetry::get_otel_context(id, &dispatch)?;
-        let span = context.span();
-        let ids = span.span_context();
-        ids.is_valid()
-            .then(|| (ids.trace_id().to_string(), ids.span_id().to_string()))
     }
 }
 

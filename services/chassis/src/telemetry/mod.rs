@@ -6,6 +6,10 @@
 //! Without one a trace that starts here is not recorded, which costs next to nothing, and still has an id to find its
 //! log lines by.
 //!
+//! *A message's hops* (dispatcher, gateway) open spans of the target [`trace_context::HOP`], and only for messages whose
+//! trace is recorded: [`carillon_model::trace::is_sampled`] looks at one character for that. Where nothing is exported
+//! such spans are disabled, and the context passes through untouched.
+//!
 //! ```
 //! use carillon_chassis::telemetry::trace_context;
 //! # let headers = axum::http::HeaderMap::new();
@@ -14,9 +18,13 @@
 //! let traceparent = span.in_scope(trace_context::current_traceparent); // travels in the message
 //! ```
 
+mod ids;
 mod json;
+mod sampler;
+mod share;
 #[cfg(test)]
 mod tests;
+mod text;
 pub mod trace_context;
 
 use std::{io::IsTerminal as _, time::Duration};
@@ -40,7 +48,13 @@ use crate::{
     build_info::BUILD,
     settings::{LogFormat, LogSettings, TelemetrySettings},
 };
-use json::{DispatchCell, JsonLines};
+use ids::TraceIds;
+use json::JsonLines;
+use sampler::Decisions;
+use text::TextLines;
+use trace_context::HOP;
+
+pub use share::TracedShare;
 
 /// How long the last spans may take to leave.
 const FLUSH: Duration = Duration::from_secs(3);
@@ -111,7 +125,8 @@ where
 {
     let provider = provider(service, telemetry)?;
     // Our own spans, and not those of the libraries that carry them: exporting would make more to export.
-    let ours = [
+    let exports = telemetry.otlp_endpoint.is_some();
+    let libraries = [
         "h2",
         "hyper",
         "hyper_util",
@@ -119,9 +134,9 @@ where
         "tower",
         "opentelemetry",
         "opentelemetry_sdk",
-    ]
-    .into_iter()
-    .fold(
+    ];
+    let not_ours = libraries.into_iter().chain((!exports).then_some(HOP));
+    let ours = not_ours.fold(
         Targets::new().with_default(LevelFilter::INFO),
         |targets, library| targets.with_target(library, LevelFilter::OFF),
     );
@@ -132,13 +147,16 @@ where
         .with_tracked_inactivity(false)
         .with_context_activation(false)
         .with_filter(ours);
-    let dispatch = DispatchCell::default();
+    let ids = TraceIds::default();
     let level = EnvFilter::try_new(log.level.as_str())?;
     // Spans pass whatever the level of the lines, or a lone warning could not name its trace.
     let spans = filter_fn(|metadata| metadata.is_span() && *metadata.level() <= Level::INFO)
         .with_max_level_hint(LevelFilter::INFO);
-    let lines = log_layer(log.format, dispatch.clone(), writer).with_filter(level.or(spans));
-    let subscriber = Registry::default().with(traces).with(lines).with(dispatch);
+    let wanted = filter_fn(move |metadata| exports || metadata.target() != HOP);
+    let lines = log_layer(log.format, ids.clone(), writer).with_filter(wanted.and(level.or(spans)));
+    // It wants no spans of its own, and must not keep those alive that nobody else wants.
+    let told = ids.with_filter(LevelFilter::OFF);
+    let subscriber = Registry::default().with(traces).with(lines).with(told);
     Ok((Dispatch::new(subscriber), provider))
 }
 
@@ -155,9 +173,9 @@ fn provider(service: &str, settings: &TelemetrySettings) -> Result<SdkTracerProv
                 .with_tonic()
                 .with_endpoint(endpoint)
                 .build()?;
-            let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample_ratio)));
+            let by_chance = Sampler::TraceIdRatioBased(settings.sample_ratio);
             builder
-                .with_sampler(sampler)
+                .with_sampler(Decisions { by_chance })
                 .with_batch_exporter(exporter)
                 .build()
         }
@@ -168,7 +186,7 @@ fn provider(service: &str, settings: &TelemetrySettings) -> Result<SdkTracerProv
     Ok(provider)
 }
 
-fn log_layer<S, W>(format: LogFormat, dispatch: DispatchCell, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+fn log_layer<S, W>(format: LogFormat, ids: TraceIds, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'lookup> LookupSpan<'lookup>,
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
@@ -177,9 +195,15 @@ where
     match format {
         LogFormat::Json => layer
             .fmt_fields(JsonFields::new())
-            .event_format(JsonLines { dispatch })
+            .event_format(JsonLines { ids })
             .boxed(),
-        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Text => {
+            let colours = std::io::stderr().is_terminal();
+            layer
+                .with_ansi(colours)
+                .event_format(TextLines::new(ids, colours))
+                .boxed()
+        }
     }
 }
 

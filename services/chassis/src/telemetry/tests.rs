@@ -94,9 +94,110 @@ fn text_is_for_people() {
     tracing::dispatcher::with_default(&dispatch, || tracing::debug!(room = "lobby", "joined"));
     let text = lines.text();
     assert!(
-        text.contains("DEBUG") && text.contains("joined room=\"lobby\""),
+        text.contains("DEBUG") && text.ends_with("joined room=\"lobby\"\n"),
         "{text}"
     );
+}
+
+#[test]
+fn a_text_line_ends_with_its_trace() {
+    let (dispatch, lines) = logging(LogFormat::Text, "info");
+    tracing::dispatcher::with_default(&dispatch, || {
+        let span = tracing::info_span!("accept");
+        trace_context::set_parent(&span, trace_context::from_traceparent(PARENT));
+        span.in_scope(|| tracing::info!(room = "lobby", "joined"));
+    });
+    let text = lines.text();
+    let end = format!("joined room=\"lobby\" trace_id={TRACE} span_id=");
+    let (_, span) = text.split_once(&end).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(span.len(), 17, "sixteen digits and the end of the line: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_of_hops_are_there_only_where_traces_are_exported() {
+    let hop = |dispatch: &Dispatch| {
+        tracing::dispatcher::with_default(dispatch, || {
+            let span = tracing::info_span!(target: trace_context::HOP, parent: None, "dispatch");
+            trace_context::set_parent(&span, trace_context::from_traceparent(PARENT));
+            (span.is_disabled(), trace_context::traceparent_of(&span))
+        })
+    };
+    let (dispatch, _lines) = logging(LogFormat::Json, "trace");
+    assert_eq!(hop(&dispatch), (true, String::new()));
+    let (endpoint, _received) = collector().await;
+    let (log, telemetry) = settings(LogFormat::Json, "warn", Some(endpoint));
+    let (dispatch, _provider) = build("bell", &log, &telemetry, io::sink).unwrap();
+    let (disabled, traceparent) = hop(&dispatch);
+    assert!(!disabled && traceparent.contains(TRACE), "{traceparent}");
+}
+
+#[test]
+fn callers_links_and_makers_decide_before_chance_does() {
+    use opentelemetry::{
+        Context,
+        trace::{Link, SpanKind, TraceContextExt, TraceId},
+    };
+    use opentelemetry_sdk::trace::{SamplingDecision, ShouldSample};
+    let never = Decisions {
+        by_chance: Sampler::AlwaysOff,
+    };
+    let decide = |decisions: &Decisions, parent: &Context, attributes: &[KeyValue], links: &[Link]| {
+        let trace = TraceId::from(7);
+        decisions
+            .should_sample(Some(parent), trace, "s", &SpanKind::Internal, attributes, links)
+            .decision
+    };
+    let nobody = Context::new();
+    let (yes, no) = (SamplingDecision::RecordAndSample, SamplingDecision::Drop);
+    let caller = |flags: &str| trace_context::from_traceparent(&PARENT.replace("-01", flags));
+    let link = |flags: &str| Link::with_context(caller(flags).span().span_context().clone());
+    assert_eq!(decide(&never, &nobody, &[], &[]), no);
+    assert_eq!(decide(&never, &caller("-01"), &[], &[]), yes);
+    assert_eq!(decide(&never, &nobody, &[], &[link("-00"), link("-01")]), yes);
+    assert_eq!(decide(&never, &nobody, &[], &[link("-00")]), no);
+    let chosen = KeyValue::new(trace_context::CHOSEN, true);
+    assert_eq!(decide(&never, &nobody, std::slice::from_ref(&chosen), &[]), yes);
+    let always = Decisions {
+        by_chance: Sampler::AlwaysOn,
+    };
+    assert_eq!(decide(&always, &nobody, &[], &[]), yes);
+    assert_eq!(decide(&always, &caller("-00"), &[chosen], &[link("-01")]), no);
+}
+
+#[test]
+fn a_share_is_drawn_only_where_it_matters() {
+    let share = |endpoint: Option<&str>, sample_ratio| {
+        TracedShare::of(&TelemetrySettings {
+            otlp_endpoint: endpoint.map(str::to_owned),
+            sample_ratio,
+        })
+    };
+    let unasked = || -> f64 { panic!("nothing is exported, so nothing is drawn") };
+    assert!(!share(None, 1.0).chooses(unasked));
+    assert!(!share(Some("http://collector:4317"), 0.0).chooses(unasked));
+    assert!(share(Some("http://collector:4317"), 1.0).chooses(|| 0.999));
+    assert!(share(Some("http://collector:4317"), 0.25).chooses(|| 0.2));
+    assert!(!share(Some("http://collector:4317"), 0.25).chooses(|| 0.25));
+}
+
+#[test]
+fn a_context_is_found_in_any_kind_of_metadata() {
+    let (dispatch, _lines) = logging(LogFormat::Json, "info");
+    tracing::dispatcher::with_default(&dispatch, || {
+        let metadata = [("traceparent", PARENT), ("tracestate", "vendor=1")];
+        let find = |name: &str| {
+            metadata
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| *value)
+        };
+        let span = tracing::info_span!("accept");
+        trace_context::set_parent(&span, trace_context::from_lookup(find));
+        assert_eq!(&trace_context::traceparent_of(&span)[3..35], TRACE);
+        let other = tracing::info_span!("accept");
+        trace_context::set_parent(&other, trace_context::from_lookup(|_| None));
+        assert!(!trace_context::traceparent_of(&other).contains(TRACE));
+    });
 }
 
 #[test]

@@ -11,6 +11,14 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
+/// The target of spans that a message gets on its way, one per hop. They exist only where traces are exported.
+pub const HOP: &str = "carillon::hop";
+
+/// The field of a span that starts a trace and was chosen to be recorded before it was made; see
+/// [`TracedShare`](super::TracedShare).
+pub const CHOSEN: &str = "chosen";
 
 /// The trace context of a request; an empty one if it has none or a broken one.
 pub fn from_headers(headers: &HeaderMap) -> Context {
@@ -22,6 +30,16 @@ pub fn from_traceparent(traceparent: &str) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), &Text(traceparent))
 }
 
+/// The trace context of a request of another kind, such as gRPC's metadata: `get` answers what it holds under a name in
+/// lower case. An empty one if it has none or a broken one.
+pub fn from_lookup<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Context {
+    let carried = Lookup {
+        parent: get(TRACEPARENT),
+        state: get(TRACESTATE),
+    };
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &carried)
+}
+
 /// The `traceparent` of the current span; empty outside of any trace.
 pub fn current_traceparent() -> String {
     traceparent_of(&Span::current())
@@ -29,6 +47,9 @@ pub fn current_traceparent() -> String {
 
 /// The `traceparent` of a span; empty if it is in no trace.
 pub fn traceparent_of(span: &Span) -> String {
+    if span.is_disabled() {
+        return String::new();
+    }
     let mut carrier = TextInjector(String::new());
     TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
     carrier.0
@@ -47,6 +68,13 @@ pub fn set_parent(span: &Span, parent: Context) {
         // It can fail only if the span is disabled or already running; there is nothing to link then.
         let _ = span.set_parent(parent);
     }
+}
+
+/// Links a span to another one, by its `traceparent`: both belong to one piece of work, and neither is the other's child.
+/// Does nothing if the text is empty or broken.
+pub fn add_link(span: &Span, traceparent: &str) {
+    use opentelemetry::trace::TraceContextExt;
+    span.add_link(from_traceparent(traceparent).span().span_context().clone());
 }
 
 struct Headers<'a>(&'a HeaderMap);
@@ -80,6 +108,25 @@ impl Extractor for Text<'_> {
 
     fn keys(&self) -> Vec<&str> {
         vec![TRACEPARENT]
+    }
+}
+
+struct Lookup<'a> {
+    parent: Option<&'a str>,
+    state: Option<&'a str>,
+}
+
+impl Extractor for Lookup<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            TRACEPARENT => self.parent,
+            TRACESTATE => self.state,
+            _ => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT, TRACESTATE]
     }
 }
 

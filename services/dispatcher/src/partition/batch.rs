@@ -8,12 +8,14 @@ use prost::Message as _;
 /// An entry that can be handled.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Entry {
-    /// A message on its way to a room. Its bytes are passed on untouched, trace context and all.
+    /// A message on its way to a room. Its bytes are passed on untouched.
     Message {
         /// Where it goes.
         room: Room,
         /// The encoded `carillon.wire.v1.Message`.
         message: Bytes,
+        /// Its trace, if that is recorded; else empty.
+        traceparent: String,
     },
     /// A dispatcher's question whether the path works.
     Probe(wire::Probe),
@@ -61,7 +63,7 @@ impl Batch {
     /// The messages in it.
     pub(crate) fn messages(&self) -> impl Iterator<Item = (Offset, &Room, &Bytes)> {
         self.entries.iter().filter_map(|(offset, entry)| match entry {
-            Entry::Message { room, message } => Some((*offset, room, message)),
+            Entry::Message { room, message, .. } => Some((*offset, room, message)),
             Entry::Probe(_) => None,
         })
     }
@@ -91,6 +93,7 @@ fn decode(partition: Partition, partitions: PartitionCount, entry: Bytes) -> Res
             Ok(Entry::Message {
                 room,
                 message: message.message,
+                traceparent: message.traceparent,
             })
         }
         Some(wire::queue_entry::Content::Probe(probe)) => Ok(Entry::Probe(probe)),
@@ -114,6 +117,7 @@ mod tests {
             content: Some(wire::queue_entry::Content::Message(wire::RoomMessage {
                 room: room.to_owned(),
                 message: Bytes::from_static(b"x"),
+                traceparent: String::new(),
             })),
         }
     }

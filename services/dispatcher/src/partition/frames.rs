@@ -8,7 +8,10 @@ use carillon_model::{Offset, Room, collections::LookupMap, wire};
 use indexmap::IndexMap;
 use prost::Message as _;
 
-use super::batch::{Batch, Entry};
+use super::{
+    batch::{Batch, Entry},
+    traces::BatchTrace,
+};
 
 /// What goes into one gateway's channel.
 #[derive(Debug)]
@@ -40,12 +43,13 @@ impl Parcel {
 
 /// Makes the parcels of a batch: for every gateway that holds a target, and with probes for every living one.
 ///
-/// `recorded` has one for each message of the batch, in order.
+/// `recorded` has one for each message of the batch, in order. With a `trace`, frames go on under its spans.
 pub(crate) fn parcels(
     batch: &Batch,
     recorded: &[Recorded],
     routes: &[(Room, Arc<[Incarnation]>)],
     living: &[Incarnation],
+    trace: Option<&BatchTrace>,
 ) -> Vec<Parcel> {
     let routes: LookupMap<&Room, &Arc<[Incarnation]>> = routes.iter().map(|(room, to)| (room, to)).collect();
     let mut prevs = recorded.iter();
@@ -72,7 +76,7 @@ pub(crate) fn parcels(
         .map(|(gateway, places)| {
             let entry = encoded
                 .entry(places.clone())
-                .or_insert_with_key(|places| encode(batch, &entry_prevs, places));
+                .or_insert_with_key(|places| encode(batch, &entry_prevs, places, trace));
             let frames = places
                 .iter()
                 .filter(|place| matches!(batch.entries.get(**place), Some((_, Entry::Message { .. }))))
@@ -87,18 +91,27 @@ pub(crate) fn parcels(
         .collect()
 }
 
-fn encode(batch: &Batch, prevs: &[Option<Offset>], places: &[usize]) -> Bytes {
+fn encode(batch: &Batch, prevs: &[Option<Offset>], places: &[usize], trace: Option<&BatchTrace>) -> Bytes {
     let mut channel = wire::ChannelEntry::default();
     for place in places {
         let Some((offset, entry)) = batch.entries.get(*place) else {
             continue;
         };
         match entry {
-            Entry::Message { room, message } => channel.frames.push(wire::Frame {
+            Entry::Message {
+                room,
+                message,
+                traceparent,
+            } => channel.frames.push(wire::Frame {
                 room: room.as_str().to_owned(),
                 offset: Some((*offset).into()),
                 prev: prevs.get(*place).copied().flatten().map(wire::Offset::from),
                 message: message.clone(),
+                // A process that exports nothing passes on what came.
+                traceparent: trace
+                    .and_then(|trace| trace.traceparent_of(*place))
+                    .unwrap_or(traceparent)
+                    .to_owned(),
             }),
             Entry::Probe(probe) => channel.probes.push(wire::ProbeFrame {
                 offset: Some((*offset).into()),
@@ -120,6 +133,7 @@ mod tests {
         let message = |room: &Room| Entry::Message {
             room: room.clone(),
             message: Bytes::from_static(b"m"),
+            traceparent: format!("trace of {room}"),
         };
         let probe = Entry::Probe(wire::Probe::default());
         let entries = [message(&a), message(&b), probe, message(&a)];
@@ -137,7 +151,7 @@ mod tests {
         ];
         let idle = Incarnation::new("g3", 1);
         let living = [first.clone(), second, idle];
-        let parcels = parcels(&batch, &recorded, &routes, &living);
+        let parcels = parcels(&batch, &recorded, &routes, &living, None);
         assert_eq!(parcels.len(), 3);
         let entry = wire::ChannelEntry::decode(parcels[0].entry.clone()).unwrap();
         let offsets: Vec<_> = entry
@@ -151,6 +165,12 @@ mod tests {
             .map(|frame| frame.prev.unwrap().milliseconds)
             .collect();
         assert_eq!((offsets, prevs), (vec![1, 2, 4], vec![0, 5, 1]));
+        let traces: Vec<_> = entry.frames.iter().map(|frame| &*frame.traceparent).collect();
+        assert_eq!(
+            traces,
+            ["trace of a", "trace of b", "trace of a"],
+            "passed on as they came"
+        );
         assert_eq!(parcels[0].rooms(&batch).first(), Some(&a));
         for parcel in &parcels {
             let entry = wire::ChannelEntry::decode(parcel.entry.clone()).unwrap();

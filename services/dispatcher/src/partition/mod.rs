@@ -16,6 +16,7 @@ mod passing;
 mod prev;
 mod reading;
 mod reads;
+mod traces;
 mod tries;
 
 use std::sync::Arc;

@@ -6,18 +6,37 @@ use carillon_broker::{
 use carillon_model::Room;
 use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep};
-use tracing::{debug, info};
+use tracing::{Instrument as _, Span, debug, info};
 
 use super::{
     Interruption, Owner, Stand,
     batch::Batch,
     frames::{self, Parcel},
+    traces::BatchTrace,
 };
 use crate::metrics::Burial;
 
 impl Owner {
-    /// The three steps.
+    /// The three steps, under the spans of the batch if it has any.
     pub(super) async fn handle(&self, batch: &Batch, stand: &Stand) -> Result<(), Interruption> {
+        let trace = BatchTrace::begin(self.partition, batch);
+        let span = trace.as_ref().map_or_else(Span::none, |trace| trace.span.clone());
+        self.pass_on(batch, stand, trace.as_ref())
+            .instrument(span)
+            .await
+            .inspect_err(|interruption| {
+                if let Some(trace) = &trace {
+                    trace.interrupted(interruption);
+                }
+            })
+    }
+
+    async fn pass_on(
+        &self,
+        batch: &Batch,
+        stand: &Stand,
+        trace: Option<&BatchTrace>,
+    ) -> Result<(), Interruption> {
         let started = Instant::now();
         let metrics = &self.shared.metrics;
         let trim_first = self.shared.mutations.trim_before_channels;
@@ -28,7 +47,10 @@ impl Owner {
         if trim_first {
             self.trim(batch, stand).await?;
         }
-        let (frames, gateways) = self.send(batch, &recorded).await?;
+        let (frames, gateways) = self.send(batch, &recorded, trace).await?;
+        if let Some(trace) = trace {
+            trace.passed_on(batch, &recorded, frames, gateways);
+        }
         if !trim_first {
             self.trim(batch, stand).await?;
         }
@@ -113,7 +135,12 @@ impl Owner {
     }
 
     /// Step 2. Answers how many frames went to how many gateways, after every channel has answered.
-    async fn send(&self, batch: &Batch, recorded: &RecordOutcome) -> Result<(usize, usize), Interruption> {
+    async fn send(
+        &self,
+        batch: &Batch,
+        recorded: &RecordOutcome,
+        trace: Option<&BatchTrace>,
+    ) -> Result<(usize, usize), Interruption> {
         let living: Vec<Incarnation> = if batch.has_probes() {
             let members = self.shared.broker.members(ServiceKind::Gateway);
             let members = self.shared.call("members", members).await?;
@@ -121,7 +148,7 @@ impl Owner {
         } else {
             Vec::new()
         };
-        let parcels = frames::parcels(batch, &recorded.entries, &recorded.routes, &living);
+        let parcels = frames::parcels(batch, &recorded.entries, &recorded.routes, &living, trace);
         let sends: Vec<_> = parcels
             .iter()
             .map(|parcel| self.send_one(batch, parcel))

@@ -9,8 +9,14 @@ use prost::Message as _;
 use tokio::sync::Notify;
 
 use super::{
-    HubSettings, health::HubHealth, metrics::HubMetrics, outbox::Delivery, route_table::RouteTable,
-    shard::Shards, standing::Standing,
+    HubSettings,
+    health::HubHealth,
+    metrics::HubMetrics,
+    outbox::Delivery,
+    route_table::RouteTable,
+    shard::Shards,
+    standing::Standing,
+    traces::{Arrival, DeliverSpan},
 };
 
 /// The reading task.
@@ -130,19 +136,22 @@ impl ChannelTask {
             self.health
                 .probe_arrived(probe.offset.map(Offset::from).unwrap_or_default());
         }
-        let mut per_shard: Vec<Vec<Arc<Delivery>>> = vec![Vec::new(); self.shards.count()];
+        let mut per_shard: Vec<Vec<Arrival>> = vec![Vec::new(); self.shards.count()];
         for frame in entry.frames {
             self.metrics.frames.inc();
-            let Some(delivery) = self.delivery(frame) else {
+            let Some(arrival) = self.arrival(frame) else {
                 continue;
             };
-            let shards = self.routes.shards_of(&delivery.room);
+            let shards = self.routes.shards_of(&arrival.delivery.room);
+            if let Some(span) = &arrival.span {
+                span.through(shards.count_ones());
+            }
             if shards == 0 {
                 self.metrics.frames_unheld.inc();
             }
             for (shard, frames) in per_shard.iter_mut().enumerate() {
                 if shards & (1 << shard) != 0 {
-                    frames.push(Arc::clone(&delivery));
+                    frames.push(arrival.clone());
                 }
             }
         }
@@ -154,8 +163,9 @@ impl ChannelTask {
     }
 
     /// An unreadable frame is a hole: the next one's prev finds it.
-    fn delivery(&self, frame: wire::Frame) -> Option<Arc<Delivery>> {
+    fn arrival(&self, frame: wire::Frame) -> Option<Arrival> {
         let offset = frame.offset.map(Offset::from)?;
+        let hop = frame.traceparent;
         let made = Room::new(&frame.room)
             .map_err(|error| error.to_string())
             .and_then(|room| {
@@ -169,9 +179,19 @@ impl ChannelTask {
                     .map_err(|error| error.to_string())
             });
         match made {
-            Ok(delivery) => {
+            Ok(mut delivery) => {
                 self.metrics.arrived(delivery.message.accepted_at);
-                Some(Arc::new(delivery))
+                let traceparent = match hop.as_str() {
+                    "" => delivery.message.traceparent.as_str(),
+                    hop => hop,
+                };
+                let gateway = || self.standing.view().incarnation.clone();
+                let span = DeliverSpan::begin(traceparent, &delivery.room, offset, gateway);
+                delivery.trace = span.as_ref().map(DeliverSpan::carried);
+                Some(Arrival {
+                    delivery: Arc::new(delivery),
+                    span: span.map(Arc::new),
+                })
             }
             Err(error) => {
                 tracing::warn!(%offset, error, "a message can't be read; it is passed over");

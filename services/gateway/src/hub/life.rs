@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     HubSettings, health::HubHealth, metrics::HubMetrics, peers::Peers, presence::PresenceDesk,
-    route_table::RouteTable, standing::Standing,
+    rebalance::Census, route_table::RouteTable, standing::Standing,
 };
 
 /// What a gateway says of itself.
@@ -97,6 +97,7 @@ pub(super) struct LifeTask {
     pub(super) standing: Standing,
     pub(super) routes: Arc<RouteTable>,
     pub(super) presence: Arc<PresenceDesk>,
+    pub(super) census: Arc<Census>,
     pub(super) look_at_lives: Arc<Notify>,
 }
 
@@ -107,6 +108,7 @@ impl LifeTask {
         let mut renew = every(settings.renew);
         let mut look = every(settings.look_at_lives);
         let mut report = every(settings.report);
+        let mut policy = self.registrar.policy.clone();
         let mut second_look: Option<(Instant, IndexSet<Partition>)> = None;
         loop {
             let second_at = second_look.as_ref().map(|(at, _)| *at);
@@ -121,6 +123,8 @@ impl LifeTask {
                     }
                 }
                 _ = report.tick() => self.report().await,
+                // Whoever wrote a policy waits to hear that it is applied.
+                () = changed(&mut policy) => self.report().await,
                 _ = renew.tick() => self.renew().await,
                 _ = look.tick() => self.look(&mut second_look).await,
                 () = self.look_at_lives.notified() => {
@@ -233,11 +237,19 @@ impl LifeTask {
         match Membership::members(&**broker, ServiceKind::Gateway).await {
             Ok(members) => {
                 self.registrar.peers.see(&members);
+                self.census.take(&members, &incarnation);
                 let others = members.iter().filter(|member| member.incarnation != incarnation);
                 health.others_report(others.filter_map(|member| member.last_probe).max());
             }
             Err(error) => self.failed(&error),
         }
+    }
+}
+
+async fn changed(policy: &mut watch::Receiver<Arc<Policy>>) {
+    if policy.changed().await.is_err() {
+        // It never will again.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -42,6 +42,7 @@ pub struct HubMetrics {
     pub(super) session_messages_dropped: IntCounter,
     pub(super) broker_errors: IntCounterVec,
     pub(super) publishes: IntCounterVec,
+    pub(super) rebalance_excess: IntGauge,
     pub(super) rooms: IntGauge,
     pub(super) presence_rooms: IntGauge,
     pub(super) presence_watched_rooms: IntGauge,
@@ -177,6 +178,10 @@ impl HubMetrics {
             )?,
             broker_errors,
             publishes,
+            rebalance_excess: gauge(
+                "rebalance_excess_sessions",
+                "Sessions above this gateway's share by the last look at all; 0 without gateways.rebalance in the policy.",
+            )?,
             rooms: gauge("rooms", "Rooms held, lingering ones included.")?,
             presence_rooms: gauge("presence_rooms", "Rooms whose presence this gateway states.")?,
             presence_watched_rooms: gauge(

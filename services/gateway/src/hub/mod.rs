@@ -8,12 +8,14 @@
 //! - the [routes](routes)' keeper, which says in Redis what this gateway holds,
 //! - the [history](history) reader, which shards share,
 //! - the [life](life) task, which keeps the incarnation alive and sees failovers,
+//! - [handover](handover) and [rebalance](rebalance), which give sessions up at a pace,
 //! - [presence], which knows who is in a room,
 //! - a line of [publishes](publish) per session.
 //!
 //! The rules they follow are DESIGN §5, *Gateway*; the simulator runs this code, not a model of it.
 
 mod channel;
+mod handover;
 mod health;
 mod history;
 mod life;
@@ -23,6 +25,7 @@ mod outbox;
 mod peers;
 mod presence;
 mod publish;
+mod rebalance;
 mod route_table;
 mod routes;
 mod session;
@@ -30,22 +33,19 @@ mod settings;
 mod shard;
 mod standing;
 mod ticks;
+mod traces;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use carillon_broker::SharedBroker;
 use carillon_model::{Offset, policy::Policy};
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, watch},
     task::JoinSet,
-    time::Instant,
 };
 
 pub use health::{Check, HubHealth};
@@ -56,6 +56,7 @@ pub use presence::{PresenceNote, PresenceSummary};
 pub use publish::{Publish, PublishReceipt, Published};
 pub use session::{Connect, Identity, Joined, Refusal, RefusalCode, SessionHandle, Start};
 pub use settings::HubSettings;
+pub use traces::DeliveryTrace;
 
 use self::{
     channel::ChannelTask,
@@ -64,6 +65,7 @@ use self::{
     peers::Peers,
     presence::{PresenceDesk, PresenceKeeper, PresenceWatcher},
     publish::{PublishDesk, Publisher},
+    rebalance::{Census, RebalanceTask},
     route_table::RouteTable,
     routes::RouteKeeper,
     shard::{Request, SessionKey, Shard, Shards, Surroundings},
@@ -188,6 +190,7 @@ impl Hub {
         let requests = Arc::new(HistoryRequests::default());
         let look_at_lives = Arc::new(Notify::new());
         let ticks = Ticks::default();
+        let census = Arc::new(Census::default());
         let presence = Arc::new(PresenceDesk::new(partitions, &inner.settings));
         let around = Surroundings {
             partitions,
@@ -256,7 +259,18 @@ impl Hub {
                 standing: standing.clone(),
                 routes,
                 presence: Arc::clone(&presence),
+                census: Arc::clone(&census),
                 look_at_lives: Arc::clone(&look_at_lives),
+            }
+            .run(),
+        );
+        tasks.spawn(
+            RebalanceTask {
+                census,
+                policy: inner.desk.policy.clone(),
+                shards: inner.shards.clone(),
+                metrics: inner.metrics.clone(),
+                draining: Arc::clone(&inner.draining),
             }
             .run(),
         );
@@ -348,43 +362,6 @@ impl Hub {
     /// Where the gateway is reached (`host:port`) whose pod's name is the one looked for.
     pub async fn address_of_gateway(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
         self.0.peers.address(&self.0.broker, is_it).await
-    }
-
-    /// Hands all sessions over: closes their transports at an even pace, so that they reconnect elsewhere without a
-    /// storm, and answers when none is left or time is up. From the start no session is taken in any more.
-    pub async fn drain(&self) {
-        let inner = &self.0;
-        inner.draining.store(true, Ordering::Relaxed);
-        let deadline = Instant::now() + inner.settings.drain_timeout;
-        let pace = Duration::from_millis(100);
-        // Four fifths of the time for the pace, the rest for the last ones to go.
-        let paces = (inner.settings.drain_timeout.as_millis() * 4 / 5 / pace.as_millis()).max(1);
-        let even = u128::from(inner.metrics.session_count()).div_ceil(paces);
-        let per_pace = usize::try_from(even.max(u128::from(inner.settings.drain_rate / 10)).max(1))
-            .unwrap_or(usize::MAX);
-        tracing::info!(
-            sessions = inner.metrics.session_count(),
-            per_second = per_pace * 10,
-            "handing sessions over"
-        );
-        while inner.metrics.session_count() > 0 && Instant::now() < deadline {
-            let mut left = per_pace;
-            let shards = inner.shards.count();
-            for (index, queues) in inner.shards.iter().enumerate() {
-                let count = left.div_ceil(shards - index);
-                left -= count;
-                let (reply, answer) = oneshot::channel();
-                let request = Request::Close {
-                    count,
-                    reason: CloseReason::Draining,
-                    reply,
-                };
-                if queues.requests.send(request).await.is_ok() {
-                    let _ = answer.await;
-                }
-            }
-            tokio::time::sleep(pace).await;
-        }
     }
 
     /// Leaves for good: the incarnation is deregistered, so that dispatchers stop sending at once.

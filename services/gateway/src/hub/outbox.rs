@@ -16,6 +16,7 @@ use super::{
     presence::PresenceNote,
     session::Refusal,
     shard::{SessionKey, Signals},
+    traces::DeliveryTrace,
 };
 
 /// A message at its place in a room, ready to be written to any member.
@@ -33,6 +34,8 @@ pub struct Delivery {
     pub meta: Box<serde_json::value::RawValue>,
     /// What it counts in an outbox, in bytes.
     pub weight: usize,
+    /// How its trace goes on, if that is recorded. What comes from history has none.
+    pub trace: Option<DeliveryTrace>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +68,7 @@ impl Delivery {
             message,
             meta,
             weight,
+            trace: None,
         })
     }
 }
@@ -121,13 +125,15 @@ pub enum CloseReason {
     TokenExpired,
     /// The gateway hands its sessions over.
     Draining,
+    /// The gateway has more sessions than its share, and gives some up.
+    Rebalance,
     /// The gateway failed the session.
     Internal,
 }
 
 impl CloseReason {
     /// Every reason, for metrics of fixed cardinality.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ClientGone,
         Self::SlowReader,
         Self::FrameTooLarge,
@@ -136,6 +142,7 @@ impl CloseReason {
         Self::PingTimeout,
         Self::TokenExpired,
         Self::Draining,
+        Self::Rebalance,
         Self::Internal,
     ];
 
@@ -150,6 +157,7 @@ impl CloseReason {
             Self::PingTimeout => "ping_timeout",
             Self::TokenExpired => "token_expired",
             Self::Draining => "draining",
+            Self::Rebalance => "rebalance",
             Self::Internal => "internal",
         }
     }

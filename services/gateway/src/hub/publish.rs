@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use carillon_broker::{
     Append, AppendOutcome, Appended, BrokerError, IdempotencyKey, NewMessage, Queue, SharedBroker,
 };
+use carillon_chassis::telemetry::trace_context;
 use carillon_model::{
     Data, EventName, Message, MessageId, Offset, Partition, PartitionCount, Room, Sender,
     policy::{ClientEvent, Policy},
@@ -19,6 +20,7 @@ use prost::Message as _;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{oneshot, watch};
+use tracing::Span;
 
 use super::{
     HubSettings,
@@ -37,8 +39,9 @@ pub struct Publish {
     pub data: Data,
     /// Makes repeating safe.
     pub key: Option<String>,
-    /// W3C trace context, empty if there is none.
-    pub traceparent: String,
+    /// The span under which it is asked for, kept until the outcome is known; [`Span::none`] if its trace is not
+    /// recorded.
+    pub trace: Span,
 }
 
 /// A kept message.
@@ -118,7 +121,7 @@ impl Publisher {
         self: &Arc<Self>,
         name: &str,
         data: Data,
-        traceparent: String,
+        trace: Span,
     ) -> Result<PublishReceipt, Refusal> {
         let becomes = self.desk.policy.borrow().client_event(name).map(Arc::clone);
         let (Some(becomes), Ok(event)) = (becomes, EventName::new(name)) else {
@@ -134,7 +137,7 @@ impl Publisher {
             event,
             data,
             key: None,
-            traceparent,
+            trace,
         })
     }
 
@@ -296,9 +299,10 @@ impl Publisher {
                 session: self.session.to_string(),
                 user: self.identity.user.as_deref().map(str::to_owned),
             },
-            traceparent: publish.traceparent.clone(),
+            traceparent: trace_context::traceparent_of(&publish.trace),
         };
         let entry = QueueEntry::of_message(&publish.room, message.encode())
+            .traced(&message.traceparent)
             .encode_to_vec()
             .into();
         let idempotency = publish.key.as_ref().map(|key| IdempotencyKey {

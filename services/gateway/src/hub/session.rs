@@ -313,9 +313,9 @@ impl SessionHandle {
         &self,
         event: &str,
         data: Data,
-        traceparent: String,
+        trace: tracing::Span,
     ) -> Result<PublishReceipt, Refusal> {
-        self.publisher.event(event, data, traceparent)
+        self.publisher.event(event, data, trace)
     }
 
     /// The newest messages of a room the session is in, below an offset (exclusive), newest first.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use engineioxide::{ProtocolVersion, Str};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc::error::TrySendError};
+use tracing::Span;
 
 use super::{packet::Packet, session::EngineSocket};
 
@@ -75,6 +76,8 @@ struct Queued {
     flow: Arc<Flow>,
     packets: usize,
     bytes: usize,
+    /// Of a recorded message: it lasts until the text has left.
+    _span: Span,
 }
 
 impl AsRef<[u8]> for Queued {
@@ -120,6 +123,11 @@ impl Sender {
 
     /// Queues a packet, as soon as there is room.
     pub(super) async fn send(&self, packet: Packet) -> Result<(), Closed> {
+        self.send_under(Span::none(), packet).await
+    }
+
+    /// As [`Sender::send`], under a span that lasts until the packet's text has left the queue for the socket.
+    pub(super) async fn send_under(&self, span: Span, packet: Packet) -> Result<(), Closed> {
         let _turn = self.turn.lock().await;
         let bytes = packet.weight();
         let packets = 1 + packet.attachments.len();
@@ -129,6 +137,7 @@ impl Sender {
             flow: Arc::clone(&self.flow),
             packets: packets.min(PACKETS),
             bytes,
+            _span: span,
         }
         .into_str();
         if packet.attachments.is_empty() {
@@ -186,6 +195,7 @@ mod tests {
             flow: Arc::clone(&flow),
             packets: 1,
             bytes: BYTES,
+            _span: Span::none(),
         };
         let text = queued.into_str();
         assert_eq!(&*text, "2[\"a\"]");

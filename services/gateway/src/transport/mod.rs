@@ -11,7 +11,8 @@
 //! - [`flow`] hands packets to Engine.IO without filling its queue;
 //! - [`peers`] hands requests of sessions at other gateways on to them;
 //! - [`limits`] bounds what one process, user and session may do;
-//! - [`requests`] does what the client asks for, [`answers`] says what became of it.
+//! - [`requests`] does what the client asks for, [`publishing`] takes what it wants to be sent, [`answers`] says what
+//!   became of it.
 //!
 //! Engine.IO (WebSockets, polling, upgrades, heartbeats) is the library's; the thin Socket.IO layer on top is ours.
 //! The library's own can't close the transport of one client (a client that is disconnected in Socket.IO's sense
@@ -35,6 +36,7 @@ mod packet;
 mod page;
 mod peers;
 mod posted;
+mod publishing;
 mod requests;
 mod responses;
 mod session;

@@ -8,21 +8,21 @@
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use carillon_model::{Data, EventName, Offset, Room};
+use carillon_model::{Offset, Room};
 use futures::{StreamExt, stream::FuturesUnordered};
 use indexmap::IndexSet;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::sync::Notify;
+use tracing::Span;
 
 use super::{
     answers::{JoinAnswer, history_answer, ok, refused},
     limits::Verdict,
-    packet::{BadPacket, Event, Packet, data_of},
+    packet::{BadPacket, Event, Packet},
     session::Session,
 };
-use crate::hub::{Publish, PublishReceipt, Refusal, RefusalCode, Start};
+use crate::hub::{PublishReceipt, Refusal, RefusalCode, Start};
 
 /// Requests of one session that may wait for their answer.
 const LINE: usize = 512;
@@ -47,7 +47,7 @@ struct Inside {
 }
 
 /// A token, which no log may show.
-struct NewToken(String);
+pub(super) struct NewToken(String);
 
 impl std::fmt::Debug for NewToken {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -56,13 +56,14 @@ impl std::fmt::Debug for NewToken {
 }
 
 #[derive(Debug)]
-enum Request {
+pub(super) enum Request {
     Join(Room, Start, Option<bool>),
     Presence(Room),
     Leave(Room),
     History(Room, Option<Offset>, usize),
     Refresh(NewToken),
-    Published(PublishReceipt),
+    /// With the span that lasts until its answer.
+    Published(PublishReceipt, Span),
     Refused(Refusal),
 }
 
@@ -73,7 +74,7 @@ impl Request {
             Self::Join(room, ..) | Self::Leave(room) | Self::History(room, ..) | Self::Presence(room) => {
                 Some(room)
             }
-            Self::Refresh(_) | Self::Published(_) | Self::Refused(_) => None,
+            Self::Refresh(_) | Self::Published(..) | Self::Refused(_) => None,
         }
     }
 }
@@ -105,16 +106,6 @@ struct HistoryRequest {
 #[serde(deny_unknown_fields)]
 struct RefreshRequest {
     token: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PublishRequest<'a> {
-    room: String,
-    event: String,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    key: Option<String>,
 }
 
 /// What came from a client.
@@ -156,47 +147,12 @@ impl Session {
         match (&request, ack) {
             // Nobody waits for these answers.
             (
-                Request::Published(_) | Request::Refused(_) | Request::History(..) | Request::Presence(_),
+                Request::Published(..) | Request::Refused(_) | Request::History(..) | Request::Presence(_),
                 None,
             ) => {}
             _ => self.queue(ack, request),
         }
         Ok(Heard::Event)
-    }
-
-    fn publish(&self, event: &Event<'_>, attachments: &[Bytes]) -> Result<Request, Refusal> {
-        let request: PublishRequest<'_> = payload(event)?;
-        let publish = Publish {
-            room: room(request.room)?,
-            event: EventName::new(request.event).map_err(|error| bad_request(format!("`event`: {error}")))?,
-            data: match request.data {
-                None if attachments.is_empty() => Data::NULL,
-                None => return Err(hidden_binary()),
-                Some(data) => data_of(data, attachments).ok_or_else(hidden_binary)?,
-            },
-            key: request.key.filter(|key| !key.is_empty()),
-            traceparent: String::new(),
-        };
-        if publish.key.as_ref().is_some_and(|key| key.len() > 200) {
-            return Err(bad_request("`key` has at most 200 bytes"));
-        }
-        self.handle.enqueue_publish(publish).map(Request::Published)
-    }
-
-    fn policy_event(&self, event: &Event<'_>, attachments: &[Bytes]) -> Result<Request, Refusal> {
-        let data = match event.arguments.as_slice() {
-            [] => Data::NULL,
-            [argument] => data_of(argument, attachments).ok_or_else(hidden_binary)?,
-            more => {
-                let count = more.len();
-                let message =
-                    format!("an event has one argument, this one has {count}; put them into an object");
-                return Err(bad_request(message));
-            }
-        };
-        self.handle
-            .enqueue_event(&event.name, data, String::new())
-            .map(Request::Published)
     }
 
     fn queue(self: &Arc<Self>, ack: Option<u64>, request: Request) {
@@ -238,6 +194,7 @@ impl Session {
     async fn handle_request(self: Arc<Self>, ack: Option<u64>, request: Request) -> Option<Room> {
         let room = request.room().cloned();
         let counted = matches!(request, Request::Refused(_));
+        let mut trace = Span::none();
         let answer = match request {
             Request::Join(room, start, presence) => self.join(room, start, presence).await.and_then(ok),
             Request::Presence(room) => self.handle.presence(room).await.and_then(ok),
@@ -247,18 +204,27 @@ impl Session {
                 let found = self.handle.history(room, before, limit).await;
                 found.and_then(history_answer)
             }
-            Request::Published(receipt) => match receipt.await {
-                Ok(outcome) => outcome.and_then(ok),
-                Err(_) => Err(Refusal::new(
-                    RefusalCode::OutcomeUnknown,
-                    "the session ended before the outcome was known",
-                )),
-            },
+            Request::Published(receipt, span) => {
+                trace = span;
+                match receipt.await {
+                    Ok(outcome) => outcome.and_then(ok),
+                    Err(_) => Err(Refusal::new(
+                        RefusalCode::OutcomeUnknown,
+                        "the session ended before the outcome was known",
+                    )),
+                }
+            }
             Request::Refused(refusal) => Err(refusal),
         };
         if let (Err(refusal), false) = (&answer, counted) {
             self.shared.metrics.request_refused(refusal.code.as_str());
         }
+        trace.record(
+            "outcome",
+            answer
+                .as_ref()
+                .map_or_else(|refusal| refusal.code.as_str(), |_| "kept"),
+        );
         if let Some(ack) = ack {
             let (argument, attachments) = answer.unwrap_or_else(|refusal| (refused(&refusal), Vec::new()));
             self.answer(Packet::ack(ack, &argument, attachments)).await;
@@ -279,7 +245,7 @@ async fn work(session: Arc<Session>) {
             inside.busy = working.len();
             while let Some((_, request)) = inside.waiting.front() {
                 let overtakes = request.room().is_some_and(|room| rooms.contains(room));
-                let patient = matches!(request, Request::Published(_));
+                let patient = matches!(request, Request::Published(..));
                 if overtakes || (rooms.len() >= SIDE_BY_SIDE && !patient) {
                     break;
                 }
@@ -348,7 +314,7 @@ fn history(event: &Event<'_>) -> Result<Request, Refusal> {
 }
 
 /// The one object that our own events take.
-fn payload<'a, T: Deserialize<'a>>(event: &Event<'a>) -> Result<T, Refusal> {
+pub(super) fn payload<'a, T: Deserialize<'a>>(event: &Event<'a>) -> Result<T, Refusal> {
     match event.arguments.as_slice() {
         [argument] => serde_json::from_str(argument.get())
             .map_err(|error| bad_request(format!("`{}`: {error}", event.name))),
@@ -360,7 +326,7 @@ fn payload<'a, T: Deserialize<'a>>(event: &Event<'a>) -> Result<T, Refusal> {
     }
 }
 
-fn room(name: String) -> Result<Room, Refusal> {
+pub(super) fn room(name: String) -> Result<Room, Refusal> {
     Room::new(name).map_err(|error| Refusal::new(RefusalCode::BadRoom, format!("`room`: {error}")))
 }
 
@@ -369,10 +335,6 @@ fn offset(field: &str, text: &str) -> Result<Offset, Refusal> {
         .map_err(|error| bad_request(format!("`{field}`: {error}")))
 }
 
-fn bad_request(message: impl Into<String>) -> Refusal {
+pub(super) fn bad_request(message: impl Into<String>) -> Refusal {
     Refusal::new(RefusalCode::BadRequest, message)
-}
-
-fn hidden_binary() -> Refusal {
-    bad_request("binary data must be the whole of an event's data; it can't be a part of an object or list")
 }

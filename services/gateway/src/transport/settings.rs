@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use carillon_chassis::telemetry::TracedShare;
+
 use super::{origin::Origins, peers::Forwarding};
 use crate::identity::Identities;
 
@@ -49,6 +51,8 @@ pub struct TransportSettings {
     pub page: bool,
     /// How requests of sessions at other gateways are handed on to them; without it they are refused.
     pub forwarding: Option<Forwarding>,
+    /// The share of clients' publishes whose trace is recorded.
+    pub traced: TracedShare,
 }
 
 impl Default for TransportSettings {
@@ -74,6 +78,7 @@ impl Default for TransportSettings {
             drain_timeout: Duration::from_secs(30),
             page: true,
             forwarding: None,
+            traced: TracedShare::default(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use tracing::Span;
+
 use super::{flow::Closed, packet::Packet, session::Session};
 use crate::hub::{CloseReason, OutboxReceiver, Outgoing};
 
@@ -21,7 +23,13 @@ pub(super) async fn write(session: &Session, outbox: &OutboxReceiver) -> CloseRe
                     return CloseReason::Internal;
                 }
             };
-            let mut sending = std::pin::pin!(session.sender.send(packet));
+            let span = match &outgoing {
+                Outgoing::Message(delivery) | Outgoing::Replayed(delivery) => {
+                    delivery.write_span(session.handle.id())
+                }
+                Outgoing::Presence(_) | Outgoing::Cursors(_) => Span::none(),
+            };
+            let mut sending = std::pin::pin!(session.sender.send_under(span, packet));
             // Where the client doesn't read, this waits; a close must be heard all the same.
             let sent = loop {
                 tokio::select! {

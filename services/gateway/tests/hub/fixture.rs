@@ -77,6 +77,11 @@ impl Fixture {
         self.policy.send_replace(Arc::new(policy(rules)));
     }
 
+    pub(crate) fn set_policy_document(&self, text: &str) {
+        self.policy
+            .send_replace(Arc::new(Policy::parse_yaml(text).unwrap()));
+    }
+
     /// The gateway dies without a word.
     pub(crate) fn kill(self) -> MemoryBroker {
         self.broker
@@ -231,6 +236,7 @@ impl Fixture {
                         offset: Some((*offset).into()),
                         prev: recorded_entry.prev.map(Into::into),
                         message: encoded.clone(),
+                        traceparent: String::new(),
                     };
                     (routes.1.to_vec(), frame)
                 });
@@ -278,6 +284,15 @@ impl Fixture {
         let families = self.registry.gather();
         let family = families.iter().find(|family| family.name() == name).unwrap();
         family.get_metric()[0].get_gauge().get_value() as u64
+    }
+
+    /// A counter with this value of its one label.
+    pub(crate) fn counter_of(&self, name: &str, label: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        let is_it = |metric: &&prometheus::proto::Metric| metric.get_label()[0].value() == label;
+        let metric = family.get_metric().iter().find(is_it).unwrap();
+        metric.get_counter().get_value()
     }
 
     pub(crate) fn counter(&self, name: &str) -> f64 {

@@ -6,6 +6,7 @@
 
 mod fixture;
 mod presence;
+mod rebalance;
 
 use std::time::Duration;
 

@@ -204,6 +204,7 @@ async fn dispatch(broker: MemoryBroker, policy: watch::Receiver<Arc<Policy>>) {
                     offset: Some(entry.offset.into()),
                     prev: recorded.prev.map(Into::into),
                     message: entry.message.clone(),
+                    traceparent: String::new(),
                 })
                 .collect();
             let channel = ChannelEntry {

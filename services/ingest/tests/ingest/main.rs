@@ -6,6 +6,7 @@ mod accepting;
 mod cloud_events;
 mod fixture;
 mod keys;
+mod membership;
 mod openapi;
 mod outcomes;
 mod presence;

@@ -12,6 +12,7 @@ use super::{
         ClientEventDocument, Document, HistoryDocument, ListDocument, OneOrMany, PolicyError, PolicyErrors,
         ProducerDocument, RoomDocument,
     },
+    gateways,
 };
 use crate::{EventName, Room};
 
@@ -104,7 +105,11 @@ impl Builder {
         let cloud_events = document
             .cloudevents
             .and_then(|events| self.check_all(cloud_events::checked(events.to)));
+        let gateways = self
+            .check_all(gateways::checked(document.gateways))
+            .unwrap_or_default();
         Policy {
+            gateways,
             revision: if open { "dev".into() } else { "default".into() },
             anonymous_sessions: document.anonymous.sessions,
             anonymous_producers: document.anonymous.producers,
@@ -343,7 +348,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("`{text}` is not a duration like `10m`: {error}"))
 }
 
-fn rate(text: &str) -> Result<RateLimit, String> {
+pub(super) fn rate(text: &str) -> Result<RateLimit, String> {
     let wrong = || format!("`{text}` is not a rate like `200/s`, `1000/m` or `5000/10s`");
     let (count, period) = text.split_once('/').ok_or_else(wrong)?;
     let count: NonZeroU32 = count.trim().parse().map_err(|_| wrong())?;

@@ -46,6 +46,7 @@ pub(super) struct Document {
     pub(super) client_events: Option<IndexMap<String, ClientEventDocument>>,
     pub(super) intake: IntakeDocument,
     pub(super) cloudevents: Option<CloudEventsDocument>,
+    pub(super) gateways: GatewaysDocument,
     /// Only by [`Document::permissive`]: what holds for rooms without a rule.
     #[serde(skip)]
     pub(super) open: bool,
@@ -129,6 +130,20 @@ pub(super) struct CloudEventsDocument {
 pub(super) struct EventTargetDocument {
     pub(super) room: Option<String>,
     pub(super) user: Option<String>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct GatewaysDocument {
+    pub(super) drain_rate: Option<String>,
+    pub(super) rebalance: Option<RebalanceDocument>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RebalanceDocument {
+    pub(super) rate: String,
+    pub(super) within: Option<u32>,
 }
 
 impl Document {

@@ -8,6 +8,7 @@ mod checks;
 mod cloud_events;
 mod document;
 mod format;
+mod gateways;
 mod rule;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use subtle::{Choice, ConstantTimeEq};
 pub use cloud_events::EventRoute;
 pub use document::{PolicyError, PolicyErrors};
 pub use format::Format;
+pub use gateways::{GatewayKnobs, Rebalance};
 pub use rule::{Access, HistoryLimits, Producer, RateLimit, RoomPattern, RoomRule, SlowSessions};
 
 use crate::{EventName, Room};
@@ -37,6 +39,7 @@ pub struct Policy {
     client_events: IndexMap<EventName, Arc<ClientEvent>>,
     lists: Vec<Arc<ListIntake>>,
     cloud_events: Option<EventRoute>,
+    gateways: GatewayKnobs,
 }
 
 /// What an event of a client becomes.
@@ -112,6 +115,11 @@ impl Policy {
             .iter()
             .find(|(name, _)| name.as_str() == event)
             .map(|(_, becomes)| becomes)
+    }
+
+    /// What gateways do differently while they run.
+    pub fn gateways(&self) -> &GatewayKnobs {
+        &self.gateways
     }
 
     /// The lists to take from.

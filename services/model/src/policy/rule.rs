@@ -129,6 +129,13 @@ pub struct RateLimit {
     pub burst: NonZeroU32,
 }
 
+impl RateLimit {
+    /// How many per second, evenly.
+    pub fn per_second(&self) -> f64 {
+        f64::from(self.count.get()) / self.period.as_secs_f64()
+    }
+}
+
 /// A credential for ingest.
 #[derive(Clone, Debug)]
 pub struct Producer {

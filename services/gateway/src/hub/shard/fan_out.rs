@@ -13,6 +13,7 @@ use super::{SessionKey, Shard, member::Standing, sessions::Session};
 use crate::hub::{
     outbox::{CloseReason, CursorNote, Delivery},
     ticks::Tick,
+    traces::Arrival,
 };
 
 /// A walk over a room's members.
@@ -28,7 +29,7 @@ pub(super) struct FanOut {
 
 #[derive(Debug)]
 struct Frame {
-    delivery: Arc<Delivery>,
+    arrival: Arrival,
     /// Its prev was above what the room had seen: something was missed.
     hole: bool,
 }
@@ -39,33 +40,37 @@ const SLICE: usize = 256;
 /// What became of a message for one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pushed {
-    /// It is in the outbox, or had been before.
-    Done,
+    /// It is in the outbox.
+    Queued,
+    /// The session has it already, or is not to get it.
+    Passed,
     /// The outbox is full.
     Full,
 }
 
 impl Shard {
     /// Takes in a batch of frames: one walk per room.
-    pub(super) fn frames(&mut self, frames: Vec<Arc<Delivery>>) {
-        let mut by_room: IndexMap<Room, Vec<Arc<Delivery>>> = IndexMap::new();
-        for delivery in frames {
-            by_room.entry(delivery.room.clone()).or_default().push(delivery);
+    pub(super) fn frames(&mut self, frames: Vec<Arrival>) {
+        let mut by_room: IndexMap<Room, Vec<Arrival>> = IndexMap::new();
+        for arrival in frames {
+            let room = arrival.delivery.room.clone();
+            by_room.entry(room).or_default().push(arrival);
         }
-        for (room, deliveries) in by_room {
-            self.begin_fan_out(room, deliveries);
+        for (room, arrivals) in by_room {
+            self.begin_fan_out(room, arrivals);
         }
     }
 
-    fn begin_fan_out(&mut self, name: Room, deliveries: Vec<Arc<Delivery>>) {
+    fn begin_fan_out(&mut self, name: Room, arrivals: Vec<Arrival>) {
         let Some(room) = self.rooms.get_mut(&name) else {
             return;
         };
         let rule = Arc::clone(self.around.policy.borrow().room(&name));
         let keeps_history = rule.history.keeps_any() && name.has_offsets();
         let now = self.around.ticks.now();
-        let mut messages = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
+        let mut messages = Vec::with_capacity(arrivals.len());
+        for arrival in arrivals {
+            let delivery = &arrival.delivery;
             let last = room.last();
             if last.is_some_and(|last| delivery.offset <= last) {
                 self.around.metrics.repeats_dropped.inc();
@@ -80,9 +85,9 @@ impl Shard {
             }
             room.set_last(delivery.offset, now);
             if keeps_history {
-                room.tail.push(&delivery);
+                room.tail.push(delivery);
             }
-            messages.push(Frame { delivery, hole });
+            messages.push(Frame { arrival, hole });
         }
         if messages.is_empty() || room.members.is_empty() {
             return;
@@ -115,7 +120,8 @@ impl Shard {
     }
 
     fn deliver_frames(&mut self, key: SessionKey, walk: &FanOut) {
-        for Frame { delivery, hole } in &walk.messages {
+        for Frame { arrival, hole } in &walk.messages {
+            let delivery = &arrival.delivery;
             let Some(session) = self.sessions.get_mut(&key) else {
                 return;
             };
@@ -141,9 +147,13 @@ impl Shard {
                     },
                 );
             }
-            if self.push(key, delivery, true) == Pushed::Full {
-                self.fell_behind(key, walk, delivery.weight);
-                return;
+            match (self.push(key, delivery, true), &arrival.span) {
+                (Pushed::Full, _) => {
+                    self.fell_behind(key, walk, delivery.weight);
+                    return;
+                }
+                (Pushed::Queued, Some(span)) => span.queued(),
+                (Pushed::Queued | Pushed::Passed, _) => {}
             }
         }
     }
@@ -152,19 +162,19 @@ impl Shard {
     pub(super) fn push(&mut self, key: SessionKey, delivery: &Arc<Delivery>, live: bool) -> Pushed {
         let filter = !self.around.mutations.filter_without_session_cursor;
         let Some(session) = self.sessions.get_mut(&key) else {
-            return Pushed::Done;
+            return Pushed::Passed;
         };
         let Some(membership) = session.rooms.get_mut(&delivery.room) else {
-            return Pushed::Done;
+            return Pushed::Passed;
         };
         if (filter && delivery.offset <= membership.position) || session.closing {
-            return Pushed::Done;
+            return Pushed::Passed;
         }
         if delivery.message.copies > 1 && session.copies.contains(&delivery.message.id) {
             membership.position = delivery.offset;
             session.passed_over.insert(delivery.room.clone());
             self.passed_over.insert(key);
-            return Pushed::Done;
+            return Pushed::Passed;
         }
         if !session.outbox.push(delivery, live) {
             return Pushed::Full;
@@ -177,7 +187,7 @@ impl Shard {
             session.passed_over.swap_remove(&delivery.room);
         }
         self.around.metrics.deliveries.inc();
-        Pushed::Done
+        Pushed::Queued
     }
 
     fn fell_behind(&mut self, key: SessionKey, walk: &FanOut, weight: usize) {

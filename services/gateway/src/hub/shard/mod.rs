@@ -51,13 +51,14 @@ use super::{
     history::{HistoryRequests, Page},
     metrics::HubMetrics,
     mutations::HubMutations,
-    outbox::{CloseReason, Delivery, Outbox},
+    outbox::{CloseReason, Outbox},
     presence::{PresenceDesk, PresenceWish},
     route_table::RouteTable,
     routes::RoomState,
     session::{Identity, Joined, Refusal},
     standing::{Epoch, Standing},
     ticks::Ticks,
+    traces::Arrival,
 };
 
 /// What sessions ask of their shard.
@@ -97,7 +98,7 @@ pub(super) enum Request {
         room: Room,
         wish: PresenceWish,
     },
-    /// Closes up to so many sessions; the answer is how many are left.
+    /// Closes up to so many sessions; the answer is how many were told to go.
     Close {
         count: usize,
         reason: CloseReason,
@@ -128,7 +129,7 @@ pub(super) struct Shards(Arc<[ShardQueues]>);
 pub(super) struct ShardQueues {
     pub(super) requests: mpsc::Sender<Request>,
     answers: mpsc::Sender<Answer>,
-    frames: mpsc::Sender<Vec<Arc<Delivery>>>,
+    frames: mpsc::Sender<Vec<Arrival>>,
     pub(super) signals: Arc<Signals>,
 }
 
@@ -144,9 +145,22 @@ impl Shards {
         &self.0[(session.0 % self.0.len() as u64) as usize]
     }
 
-    /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &ShardQueues> {
-        self.0.iter()
+    /// Closes up to so many sessions, evenly over the shards, beginning with another one each time (`turn`). Answers how
+    /// many were told to go.
+    pub(super) async fn close(&self, count: usize, reason: CloseReason, turn: usize) -> usize {
+        let shards = self.0.len();
+        let mut left = count;
+        for visit in 0..shards {
+            // What one shard does not have falls to those that follow.
+            let count = left.div_ceil(shards - visit);
+            let (reply, answer) = oneshot::channel();
+            let request = Request::Close { count, reason, reply };
+            let queues = &self.0[(turn + visit) % shards];
+            if count > 0 && queues.requests.send(request).await.is_ok() {
+                left -= answer.await.unwrap_or_default().min(left);
+            }
+        }
+        count - left
     }
 
     /// Answers every shard whose bit is set.
@@ -160,7 +174,7 @@ impl Shards {
     }
 
     /// Hands frames to one shard; waits while it has more than it can take.
-    pub(super) async fn deliver(&self, shard: usize, frames: Vec<Arc<Delivery>>) {
+    pub(super) async fn deliver(&self, shard: usize, frames: Vec<Arrival>) {
         if let Some(queues) = self.0.get(shard) {
             let _ = queues.frames.send(frames).await;
         }
@@ -171,7 +185,7 @@ impl Shards {
 pub(super) struct ShardInbox {
     requests: mpsc::Receiver<Request>,
     answers: mpsc::Receiver<Answer>,
-    frames: mpsc::Receiver<Vec<Arc<Delivery>>>,
+    frames: mpsc::Receiver<Vec<Arrival>>,
     signals: Arc<Signals>,
 }
 
@@ -322,11 +336,7 @@ impl Shard {
             }
             Request::Presence { session, room, wish } => self.grant_presence(session, &room, wish),
             Request::Close { count, reason, reply } => {
-                let open = self.sessions.values_mut().filter(|session| !session.closing);
-                for session in open.take(count) {
-                    session.close(reason);
-                }
-                let _ = reply.send(self.sessions.len());
+                let _ = reply.send(self.close_longest(count, reason));
             }
         }
     }

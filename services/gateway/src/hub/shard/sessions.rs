@@ -283,6 +283,24 @@ impl Shard {
         }
     }
 
+    /// Closes up to so many sessions, those that are here longest: one that was sent away and came back is not the next to
+    /// go. Answers how many it closed.
+    pub(super) fn close_longest(&mut self, count: usize, reason: CloseReason) -> usize {
+        let open = self.sessions.iter().filter(|(_, session)| !session.closing);
+        // Keys are given in the order of arrival.
+        let mut keys: Vec<SessionKey> = open.map(|(key, _)| *key).collect();
+        let count = count.min(keys.len());
+        if count > 0 && count < keys.len() {
+            keys.select_nth_unstable(count);
+        }
+        for key in keys.iter().take(count) {
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.close(reason);
+            }
+        }
+        count
+    }
+
     /// The session's outbox has room again.
     pub(super) fn drained(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(&key) else {

@@ -1,0 +1,87 @@
+//! Handing sessions over: their transports are closed at a pace, and stock clients come back by themselves.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Hub, outbox::CloseReason};
+
+/// How often a few sessions are told to go.
+pub(super) const BEAT: Duration = Duration::from_millis(100);
+/// Beats in a second.
+const BEATS: f64 = 10.0;
+
+/// Makes whole sessions of a rate, beat by beat. It never catches up on beats that were missed: a pace is an upper bound.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// The part of a session that the beats so far have earned.
+    earned: f64,
+}
+
+impl Pace {
+    /// How many sessions are due at this beat.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole, not negative, and a float that is too large saturates
+    pub(super) fn beat(&mut self, per_second: f64) -> usize {
+        self.earned += per_second / BEATS;
+        let whole = self.earned.floor();
+        self.earned -= whole;
+        whole as usize
+    }
+}
+
+impl Hub {
+    /// Hands all sessions over: closes their transports at an even pace, so that they reconnect elsewhere without a
+    /// storm, and answers when none is left or time is up. From the start no session is taken in any more.
+    ///
+    /// The pace is the policy's, which may change on the way, or the setting's; or more, to meet the deadline.
+    pub async fn drain(&self) {
+        let inner = &self.0;
+        inner.draining.store(true, Ordering::Relaxed);
+        let (started, timeout) = (Instant::now(), inner.settings.drain_timeout);
+        // Four fifths of the time for the pace, the rest for the last ones to go.
+        let paced_until = started + timeout * 4 / 5;
+        let sessions = inner.metrics.session_count();
+        tracing::info!(sessions, per_second = self.drain_rate(), "handing sessions over");
+        let mut pace = Pace::default();
+        let (mut told, mut beat) = (0, 0);
+        while inner.metrics.session_count() > 0 && started.elapsed() < timeout {
+            let left = paced_until.saturating_duration_since(Instant::now()).max(BEAT);
+            let needed = count(sessions.saturating_sub(told)) / left.as_secs_f64();
+            let due = pace.beat(self.drain_rate().max(needed));
+            told += inner.shards.close(due, CloseReason::Draining, beat).await as u64;
+            beat += 1;
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    /// Sessions per second.
+    fn drain_rate(&self) -> f64 {
+        let inner = &self.0;
+        let live = inner.desk.policy.borrow().gateways().drain_rate;
+        live.map_or_else(|| count(inner.settings.drain_rate), |rate| rate.per_second())
+    }
+}
+
+/// A number of sessions to reckon with.
+#[allow(clippy::cast_precision_loss)] // exact up to 2^53 sessions
+pub(super) fn count(sessions: u64) -> f64 {
+    sessions as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beats_make_the_rate() {
+        let in_a_minute = |per_second: f64| {
+            let mut pace = Pace::default();
+            (0..600).map(|_| pace.beat(per_second)).sum::<usize>()
+        };
+        assert_eq!(in_a_minute(10.0), 600);
+        assert_eq!(in_a_minute(25.0), 1_500);
+        assert_eq!(in_a_minute(0.5), 30);
+        let mut pace = Pace::default();
+        assert_eq!((pace.beat(15.0), pace.beat(15.0), pace.beat(0.0)), (1, 2, 0));
+    }
+}
