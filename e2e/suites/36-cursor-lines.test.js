@@ -39,6 +39,8 @@ before(async () => {
     children.push(service);
     if (kind === 'gateway') gateway = service;
     if (kind === 'ingest') ingest = service;
+    // Who joins a room before its partition begins is told `false` at the first message: true, and not what is tried here.
+    if (kind === 'dispatcher') await until('it owns all partitions', async () => (await service.metric('carillon_dispatcher_owned', '"partition"')) === 8);
   }
 });
 after(async () => { for (const child of children.reverse()) await child.kill(); });
@@ -91,8 +93,15 @@ for (const language of languages) {
       assert.ok(client.connects > CUTS / 3, `it came back ${client.connects - 1} times`);
 
       // A room that is left has no cursor any more.
-      client.ask({ leave: rooms[1] });
-      await is('it left', () => !client.since[rooms[1]]);
+      let asked = 0;
+      await is('it left', () => {
+        // What is said into a black hole is not heard, so it asks again.
+        if (Date.now() - asked > 1_000) {
+          client.ask({ leave: rooms[1] });
+          asked = Date.now();
+        }
+        return !client.since[rooms[1]];
+      });
       client.ask({});
       await is('it says its cursors', () => client.kept);
       assert.deepEqual(client.kept, client.since);
