@@ -14,6 +14,7 @@ use crate::{
 
 pub(super) const CASES: &[Case] = &[
     case!(adding_a_route_tells_where_its_rooms_stand),
+    case!(a_partition_is_born_before_its_first_join_is_answered),
     case!(routes_come_and_go_in_sequence),
     case!(routes_are_answered_in_the_order_of_the_batch),
     case!(routes_of_dead_gateways_stay_until_they_are_removed),
@@ -66,6 +67,22 @@ async fn adding_a_route_tells_where_its_rooms_stand(stage: Stage) {
         .unwrap();
     assert_eq!(state.last, [Some(waiting)]);
     assert_eq!(state.partition.handled, waiting);
+}
+
+/// A join starts where the partition stands. If that were not kept, whoever came back with it would be told of a gap.
+async fn a_partition_is_born_before_its_first_join_is_answered(stage: Stage) {
+    let rooms = [stage.room(0)];
+    let gateway = stage.gateway("gateway").await;
+    let first = stage.broker.add_routes(stage.partition, &rooms, &gateway).await;
+    let birth = first.unwrap().partition.birth;
+    // Most often the clock goes on meanwhile.
+    for _ in 0..100 {
+        let again = stage.broker.add_routes(stage.partition, &rooms, &gateway).await;
+        assert_eq!(again.unwrap().partition.birth, birth);
+    }
+    stage.append(&rooms[0], "first").await;
+    let last = stage.broker.add_routes(stage.partition, &rooms, &gateway).await;
+    assert_eq!(last.unwrap().partition.birth, birth);
 }
 
 async fn routes_come_and_go_in_sequence(stage: Stage) {
