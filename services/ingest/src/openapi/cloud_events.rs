@@ -166,24 +166,17 @@ pub(crate) fn operation(settings: &IngestSettings) -> OperationBuilder {
     );
     let operation =
         secured(named("publishEvents", MESSAGES, "Send CloudEvents", DESCRIPTION)).request_body(Some(body));
-    let operation = operation.parameter(header_parameter(
-        "ce-specversion",
-        "Binary mode: required.",
-        word(["1.0"]),
-    ));
-    let operation = ATTRIBUTES
+    // Their values are percent-encoded, and in the other modes nobody looks at them: nothing more can be said of them.
+    let operation = [("specversion", "`1.0`.", true)]
         .into_iter()
+        .chain(ATTRIBUTES)
         .filter(|(name, _, _)| *name != "datacontenttype")
         .fold(operation, |operation, (name, description, required)| {
-            let mode = if required {
-                "Binary mode: required."
-            } else {
-                "Binary mode: optional."
-            };
+            let mode = if required { "required" } else { "optional" };
             operation.parameter(header_parameter(
                 &format!("ce-{name}"),
-                &format!("{mode} Percent-encoded UTF-8."),
-                attribute(name, description),
+                &format!("Binary mode, {mode}. {description}"),
+                string("Percent-encoded UTF-8."),
             ))
         });
     let operation = answering(operation, [(202, with_rate_headers(kept).build())]);

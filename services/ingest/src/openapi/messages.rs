@@ -47,9 +47,9 @@ pub(crate) fn operation(settings: &IngestSettings) -> OperationBuilder {
                 reference("Publish"),
                 [
                     ("message", "One message to a room", one.clone()),
-                    ("bytes", "Bytes for a user", bytes),
+                    ("messages", "A batch", json!([one, news])),
                     ("repeatable", "A message that may be repeated", repeatable),
-                    ("batch", "A batch", json!([one, news])),
+                    ("with-bytes", "Bytes for a user", bytes),
                 ],
             ),
         )
@@ -71,7 +71,7 @@ pub(crate) fn operation(settings: &IngestSettings) -> OperationBuilder {
                 .item(reference("AcceptedBatch")),
             [
                 ("message", "Of one message", placed.clone()),
-                ("batch", "Of a batch", json!([placed])),
+                ("messages", "Of a batch", json!([placed])),
             ],
         ),
     );
