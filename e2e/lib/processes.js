@@ -50,11 +50,12 @@ export class Child {
 /** A Carillon service that listens on ports of its own. */
 export class Service extends Child {
   static async start(kind, settings = {}, { ready = true } = {}) {
-    const ports = { admin: await freePort(), gateway: await freePort(), ingest: await freePort() };
+    const ports = { admin: await freePort(), gateway: await freePort(), ingest: await freePort(), grpc: await freePort() };
     const env = {
       CARILLON_ADMIN__LISTEN: `127.0.0.1:${ports.admin}`,
       CARILLON_GATEWAY__LISTEN: `127.0.0.1:${ports.gateway}`,
       CARILLON_INGEST__HTTP__LISTEN: `127.0.0.1:${ports.ingest}`,
+      CARILLON_INGEST__GRPC__LISTEN: `127.0.0.1:${ports.grpc}`,
       CARILLON_GATEWAY__POD: `${kind}-${ports.admin}`,
       CARILLON_BROKER__PARTITIONS: '8',
       CARILLON_LOG__FORMAT: 'text',
@@ -63,6 +64,7 @@ export class Service extends Child {
     const service = new Service(`${kind}-${ports.admin}`, process.env.E2E_BINARY, [kind], env);
     service.url = `http://127.0.0.1:${ports.gateway}`;
     service.ingest = `http://127.0.0.1:${ports.ingest}`;
+    service.grpc = `127.0.0.1:${ports.grpc}`;
     service.admin = `http://127.0.0.1:${ports.admin}`;
     service.gatewayPort = ports.gateway;
     if (ready) await service.ready();

@@ -29,7 +29,7 @@ test('--print-settings shows where each value came from, and no secret', () => {
 test('a wrong policy is refused whole at start', () => {
   const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-policy-')), 'policy.yaml');
   fs.writeFileSync(file, 'rooms:\n- { match: a, join: everybody }\n- { match: b, history: { age: long } }\n');
-  const { status, stdout, stderr } = run(['dev', '--policy.file', file, '--gateway.listen', '127.0.0.1:0', '--ingest.http.listen', '127.0.0.1:0', '--admin.listen', '127.0.0.1:0']);
+  const { status, stdout, stderr } = run(['dev', '--policy.file', file, '--gateway.listen', '127.0.0.1:0', '--ingest.http.listen', '127.0.0.1:0', '--ingest.grpc.listen', '127.0.0.1:0', '--admin.listen', '127.0.0.1:0']);
   assert.equal(status, 64);
   for (const named of ['rooms[0].join', 'rooms[1].history.age']) assert.ok((stdout + stderr).includes(named), stderr);
 });

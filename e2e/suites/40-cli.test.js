@@ -294,7 +294,7 @@ test('every example of the help works', async () => {
     const endless = /^carillon tail (?!.*--count)/.test(line);
     if (service) {
       const admin = `127.0.0.1:${await freePort()}`;
-      const own = { CARILLON_ADMIN__LISTEN: admin, CARILLON_GATEWAY__LISTEN: `127.0.0.1:${await freePort()}`, CARILLON_INGEST__HTTP__LISTEN: `127.0.0.1:${await freePort()}`, CARILLON_GATEWAY__POD: 'example' };
+      const own = { CARILLON_ADMIN__LISTEN: admin, CARILLON_GATEWAY__LISTEN: `127.0.0.1:${await freePort()}`, CARILLON_INGEST__HTTP__LISTEN: `127.0.0.1:${await freePort()}`, CARILLON_INGEST__GRPC__LISTEN: '127.0.0.1:0', CARILLON_GATEWAY__POD: 'example' };
       const shell = follow(line, own);
       await until(`it is ready: ${line}`, async () => { assert.equal(shell.end, undefined, shell.stderr); return (await fetch(`http://${admin}/readyz`)).ok; });
       assert.equal((await shell.stop('SIGTERM')).code, 0, `${line}\n${shell.stderr}`);

@@ -30,7 +30,7 @@ enum Command {
     /// Works off the queues: into histories, and on to the gateways that hold a target
     #[command(after_help = examples::DISPATCHER)]
     Dispatcher(SettingsFlags),
-    /// Takes messages from producers over HTTP
+    /// Takes messages from producers over HTTP and gRPC
     #[command(after_help = examples::INGEST)]
     Ingest(SettingsFlags),
     /// Sends messages, and says what became of each

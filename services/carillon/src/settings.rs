@@ -152,11 +152,17 @@ settings_section! {
 }
 
 settings_section! {
-    /// The door for producers.
+    /// The doors for producers.
     pub(crate) struct IngestSettings in "ingest" {
         /// Where producers POST. Port 0 takes a free one.
         "http.listen" => http_listen: SocketAddr = "0.0.0.0:8080";
-        /// Bytes of a request's body.
+        /// Where producers call by gRPC. Port 0 takes a free one.
+        "grpc.listen" => grpc_listen: SocketAddr = "0.0.0.0:8081";
+        /// A file in PEM with the certificate that is shown to who calls by gRPC, and its chain. With it and the key gRPC is served by TLS, without them in plain text.
+        "grpc.tls.certificate" => grpc_tls_certificate: Option<std::path::PathBuf>;
+        /// A file in PEM with the certificate's private key.
+        "grpc.tls.key" => grpc_tls_key: Option<std::path::PathBuf>;
+        /// Bytes of a request's body; of a line or a message, in streams.
         "body" => body: ByteSize = "1MiB", range "1KiB"..="1GiB";
         /// Bytes of one message's data.
         "message" => message: ByteSize = "64KiB", range "1KiB"..="64MiB";
@@ -172,7 +178,7 @@ settings_section! {
         "idempotency" => idempotency: Duration = "10m", range "1s"..="24h";
         /// Share of Redis' memory above which messages are refused, so that dispatchers can drain.
         "memory_share" => memory_share: f64 = 0.8, range 0.1..=1.0;
-        /// Connections at most.
+        /// Connections at most, at each of the two doors.
         "connections" => connections: usize = 10000, range 1..=1000000;
         /// Messages times their rooms in one request: each message is written once for each of its rooms.
         "copies" => copies: usize = 10000, range 1..=1000000;
@@ -182,7 +188,7 @@ settings_section! {
         "buffered" => buffered: ByteSize = "256MiB", range "1MiB"..="64GiB";
         /// How long a connection may stand still, and how long a request's header may take.
         "idle_timeout" => idle_timeout: Duration = "1m", range "1s"..="1h";
-        /// How long a request's body may take.
+        /// How long a request's body may take; in a stream of lines, how long a line that was begun may take.
         "body_timeout" => body_timeout: Duration = "30s", range "100ms"..="10m";
     }
 }

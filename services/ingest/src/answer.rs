@@ -1,27 +1,71 @@
 //! What a producer is told after writing.
 
+use carillon_model::{MessageId, Offset, Room};
 use serde_json::{Value, json};
 
 use crate::{
     accept::field,
     problem::{Kind, Problem},
-    write::{Fate, Outgoing, Trouble, Written},
+    write::Outgoing,
+    written::{Fate, Trouble, Written},
 };
 
-/// The answer to a request that was written, or tried to be.
-pub(crate) fn of(messages: &[Outgoing], written: &Written, batch: bool) -> Result<Value, Problem> {
-    if let Some(trouble) = &written.trouble {
-        return Err(refusal(trouble, messages, written, batch));
+/// A message that the broker has.
+#[derive(Clone, Debug)]
+pub(crate) struct Accepted {
+    pub(crate) id: MessageId,
+    /// Its rooms, with its place in each.
+    pub(crate) rooms: Vec<(Room, Offset)>,
+}
+
+impl Accepted {
+    fn of(message: &Outgoing, fates: &[Fate]) -> Self {
+        let placed = message.rooms.iter().zip(fates);
+        Self {
+            id: message.id,
+            rooms: placed
+                .filter_map(|(room, fate)| match fate {
+                    Fate::Placed(offset) => Some((room.clone(), *offset)),
+                    Fate::Refused | Fate::Unknown => None,
+                })
+                .collect(),
+        }
     }
-    let mut answers: Vec<Value> = messages
-        .iter()
-        .zip(&written.fates)
-        .map(|(message, fates)| json!({ "id": message.id, "rooms": rooms(message, fates, false) }))
-        .collect();
-    match (batch, answers.len()) {
-        (false, 1) => Ok(answers.remove(0)),
-        _ => Ok(Value::Array(answers)),
+
+    /// As HTTP tells it.
+    pub(crate) fn to_json(&self) -> Value {
+        let place = |(room, offset): &(Room, Offset)| json!({ "room": room, "offset": offset });
+        let rooms: Vec<Value> = self.rooms.iter().map(place).collect();
+        json!({ "id": self.id, "rooms": rooms })
     }
+}
+
+/// The answer to a request whose messages belong together.
+pub(crate) fn together(
+    messages: &[Outgoing],
+    written: &Written,
+    batch: bool,
+) -> Result<Vec<Accepted>, Problem> {
+    if let Some(trouble) = written.trouble() {
+        return Err(refusal(trouble, messages, &written.fates, batch));
+    }
+    let all = messages.iter().zip(&written.fates);
+    Ok(all.map(|(message, fates)| Accepted::of(message, fates)).collect())
+}
+
+/// The answers to messages that stand for themselves.
+pub(crate) fn each(
+    messages: &[Outgoing],
+    written: &Written,
+) -> impl Iterator<Item = Result<Accepted, Problem>> {
+    let all = messages.iter().zip(&written.fates).zip(&written.troubles);
+    all.map(|((message, fates), trouble)| match trouble {
+        None => Ok(Accepted::of(message, fates)),
+        Some(trouble) => {
+            let (message, fates) = (std::slice::from_ref(message), std::slice::from_ref(fates));
+            Err(refusal(trouble, message, fates, false))
+        }
+    })
 }
 
 /// A key that stands for another content.
@@ -33,8 +77,8 @@ pub(crate) fn key_reused(batch: bool, place: usize) -> Problem {
         .with("field", field(batch, place, "idempotency_key"))
 }
 
-fn refusal(trouble: &Trouble, messages: &[Outgoing], written: &Written, batch: bool) -> Problem {
-    let fates = || written.fates.iter().flatten();
+fn refusal(trouble: &Trouble, messages: &[Outgoing], fates_of: &[Vec<Fate>], batch: bool) -> Problem {
+    let fates = || fates_of.iter().flatten();
     let unknown = fates().any(|fate| *fate == Fate::Unknown);
     let placed = fates().any(|fate| matches!(fate, Fate::Placed(_)));
     let (outcome, so) = match (unknown, placed) {
@@ -70,22 +114,18 @@ fn refusal(trouble: &Trouble, messages: &[Outgoing], written: &Written, batch: b
     }
     let known: Vec<Value> = messages
         .iter()
-        .zip(&written.fates)
-        .map(|(message, fates)| json!({ "id": message.id, "rooms": rooms(message, fates, true) }))
+        .zip(fates_of)
+        .map(|(message, fates)| json!({ "id": message.id, "rooms": rooms(message, fates) }))
         .collect();
     problem.with("messages", known)
 }
 
-fn rooms(message: &Outgoing, fates: &[Fate], with_outcome: bool) -> Vec<Value> {
-    message
-        .rooms
-        .iter()
-        .zip(fates)
-        .map(|(room, fate)| match (fate, with_outcome) {
-            (Fate::Placed(offset), false) => json!({ "room": room, "offset": offset }),
-            (Fate::Placed(offset), true) => json!({ "room": room, "outcome": "accepted", "offset": offset }),
-            (Fate::Refused, _) => json!({ "room": room, "outcome": "refused" }),
-            (Fate::Unknown, _) => json!({ "room": room, "outcome": "unknown" }),
-        })
-        .collect()
+fn rooms(message: &Outgoing, fates: &[Fate]) -> Vec<Value> {
+    let all = message.rooms.iter().zip(fates);
+    all.map(|(room, fate)| match fate {
+        Fate::Placed(offset) => json!({ "room": room, "outcome": "accepted", "offset": offset }),
+        Fate::Refused => json!({ "room": room, "outcome": "refused" }),
+        Fate::Unknown => json!({ "room": room, "outcome": "unknown" }),
+    })
+    .collect()
 }

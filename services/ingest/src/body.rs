@@ -42,16 +42,48 @@ impl Budget {
 }
 
 impl Held {
+    /// That no more can be held.
+    pub(crate) fn exhausted() -> Problem {
+        let detail = "this process holds as many bytes of requests as it may; nothing was accepted";
+        Problem::new(Kind::Busy, detail)
+            .with("outcome", "refused")
+            .retry_after(1)
+    }
+
+    /// How many bytes are held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
+    /// Gives back all but so many bytes.
+    pub(crate) fn give_back_to(&mut self, bytes: usize) {
+        let more = self.bytes().saturating_sub(bytes);
+        drop(self.split(more));
+    }
+
+    /// Splits so many bytes off, which it must hold.
+    pub(crate) fn split(&mut self, bytes: usize) -> Self {
+        Self {
+            budget: Arc::clone(&self.budget),
+            permit: self.permit.as_mut().and_then(|permit| permit.split(bytes)),
+        }
+    }
+
+    /// Hands over what is held; this one holds nothing any more.
+    pub(crate) fn hand_over(&mut self) -> Self {
+        Self {
+            budget: Arc::clone(&self.budget),
+            permit: self.permit.take(),
+        }
+    }
+
     /// Holds so many bytes more, if they are left.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Problem> {
         let taken = u32::try_from(bytes)
             .ok()
             .and_then(|bytes| Arc::clone(&self.budget).try_acquire_many_owned(bytes).ok());
         let Some(taken) = taken else {
-            let detail = "this process holds as many bytes of requests as it may; nothing was accepted";
-            return Err(Problem::new(Kind::Busy, detail)
-                .with("outcome", "refused")
-                .retry_after(1));
+            return Err(Self::exhausted());
         };
         match &mut self.permit {
             Some(permit) => permit.merge(taken),

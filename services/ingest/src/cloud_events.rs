@@ -75,7 +75,7 @@ async fn publish_events(
     };
     let traceparent = door::traceparent(headers, span);
     ingest
-        .accept_parsed(
+        .accept_body(
             &passed.caller,
             publishes,
             batch,

@@ -8,16 +8,22 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use carillon_chassis::{metrics::GaugeGuard, telemetry::trace_context};
-use carillon_model::publish::check_key;
+use carillon_model::publish::{Publish, PublishRequest, check_key};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{Instrument, Span, field::Empty, info_span};
 
 use crate::{
-    Ingest, IngestSettings, body, cloud_events,
-    metrics::Outcome,
+    Ingest, IngestSettings,
+    accept::described,
+    answer::Accepted,
+    body::{self, Held},
+    cloud_events,
+    metrics::{Door, Outcome},
+    ndjson,
     openapi::{Doors, messages},
     presence,
     problem::{Kind, Problem},
@@ -38,6 +44,9 @@ pub(crate) fn doors(settings: &IngestSettings) -> Doors<'_> {
 }
 
 async fn publish(State(ingest): State<Ingest>, request: Request) -> Response {
+    if ndjson::is_asked_for(request.headers()) {
+        return ndjson::publish(ingest, request).await;
+    }
     served(&ingest, request, publish_request).await
 }
 
@@ -58,16 +67,10 @@ where
         .instrument(span.clone())
         .await;
     metrics.request_seconds.observe(started.elapsed().as_secs_f64());
+    metrics.told(Door::Http, result.as_ref().err());
     let mut response = match result {
-        Ok(answer) => {
-            metrics.requests.inc(Outcome::Accepted);
-            accepted(&answer)
-        }
-        Err(problem) => {
-            metrics.requests.inc(problem.outcome());
-            metrics.rejections.inc(problem.kind);
-            problem.into_response()
-        }
+        Ok(answer) => accepted(&answer),
+        Err(problem) => problem.into_response(),
     };
     if let Some(producer) = producer {
         ingest.shared.quotas.tell(&producer, response.headers_mut());
@@ -101,7 +104,60 @@ async fn publish_request(
     let mut held = ingest.shared.memory.hold();
     let bytes = body::read(body, headers, settings, &mut held).await?;
     let traceparent = traceparent(headers, span);
-    ingest.accept(&caller, &bytes, key, &traceparent, &mut held).await
+    let (publishes, batch) = asked(ingest, &bytes, key)?;
+    let size = bytes.len();
+    ingest
+        .accept_body(&caller, publishes, batch, size, &traceparent, &mut held)
+        .await
+}
+
+impl Ingest {
+    /// Accepts messages that were read from a body of so many bytes, and answers in JSON.
+    pub(crate) async fn accept_body(
+        &self,
+        caller: &Caller,
+        publishes: Vec<Publish>,
+        batch: bool,
+        bytes: usize,
+        traceparent: &str,
+        held: &mut Held,
+    ) -> Result<Value, Problem> {
+        let mut accepted = self.accept(caller, publishes, batch, traceparent, held).await?;
+        self.shared.metrics.bytes.inc_by(bytes as u64);
+        if batch {
+            return Ok(accepted.iter().map(Accepted::to_json).collect());
+        }
+        Ok(accepted.pop().map_or(Value::Null, |accepted| accepted.to_json()))
+    }
+}
+
+/// What a body asks for, and whether it is a batch.
+fn asked(ingest: &Ingest, body: &Bytes, header_key: Option<String>) -> Result<(Vec<Publish>, bool), Problem> {
+    let request = PublishRequest::parse(body, &ingest.shared.settings.limits);
+    match request.map_err(|errors| described(&errors))? {
+        PublishRequest::One(publish) => Ok((vec![with_header_key(publish, header_key)?], false)),
+        PublishRequest::Batch(_) if header_key.is_some() => {
+            let detail = "the header `Idempotency-Key` is for a single message; in a batch each message has its own \
+                          `idempotency_key`";
+            Err(Problem::new(Kind::Invalid, detail).with("field", "Idempotency-Key"))
+        }
+        PublishRequest::Batch(publishes) => Ok((publishes, true)),
+    }
+}
+
+fn with_header_key(mut publish: Publish, header_key: Option<String>) -> Result<Publish, Problem> {
+    match (&publish.idempotency_key, header_key) {
+        (Some(field), Some(header)) if *field != header => {
+            let detail =
+                "the header `Idempotency-Key` and the field `idempotency_key` differ; send one of them";
+            Err(Problem::new(Kind::Invalid, detail).with("field", "idempotency_key"))
+        }
+        (None, Some(header)) => {
+            publish.idempotency_key = Some(header);
+            Ok(publish)
+        }
+        _ => Ok(publish),
+    }
 }
 
 fn accepted(answer: &Value) -> Response {
@@ -119,6 +175,7 @@ async fn no_such_path(request: Request) -> Response {
     Problem::new(Kind::NotFound, detail).into_response()
 }
 
+/// Refuses what is compressed: its size would be unknown until it is too late.
 pub(crate) fn uncompressed(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(header::CONTENT_ENCODING) {
         Some(encoding) if encoding.as_bytes() != b"identity" => {
@@ -129,18 +186,18 @@ pub(crate) fn uncompressed(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
+/// The type of a body, without parameters and in small letters.
+pub(crate) fn essence(headers: &HeaderMap) -> Option<String> {
+    let value = String::from_utf8_lossy(headers.get(header::CONTENT_TYPE)?.as_bytes());
+    let essence = value.split(';').next().unwrap_or_default();
+    Some(essence.trim().to_ascii_lowercase())
+}
+
 fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let problem = |detail: String| Err(Problem::new(Kind::MediaType, detail));
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+    let Some(essence) = essence(headers) else {
         return problem("say what the body is: `Content-Type: application/json`".to_owned());
     };
-    let value = String::from_utf8_lossy(value.as_bytes());
-    let essence = value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
     match essence.as_str() {
         "application/json" => Ok(()),
         "application/x-www-form-urlencoded" => problem(
@@ -149,7 +206,10 @@ fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
         ),
         other => {
             let other: String = other.chars().take(60).collect();
-            problem(format!("`{other}` is not understood here; send `Content-Type: application/json`"))
+            problem(format!(
+                "`{other}` is not understood here; send `Content-Type: application/json`, or \
+                 `application/x-ndjson` for a stream of messages"
+            ))
         }
     }
 }
@@ -210,7 +270,8 @@ fn is_traceparent(text: &str) -> bool {
 }
 
 impl Problem {
-    fn outcome(&self) -> Outcome {
+    /// What became of the request, as metrics count it.
+    pub(crate) fn outcome(&self) -> Outcome {
         match (self.member("outcome"), self.kind) {
             (Some("partial"), _) => Outcome::Partial,
             (Some("unknown"), _) | (_, Kind::Unknown) => Outcome::Unknown,

@@ -7,7 +7,7 @@ use carillon_chassis::{
 };
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
 
-use crate::problem::Kind;
+use crate::{answer::Accepted, problem::Kind, problem::Problem, written::Written};
 
 metric_label! {
     /// What became of a request, as its producer was told.
@@ -25,17 +25,31 @@ metric_label! {
     }
 }
 
+metric_label! {
+    /// How a message came in.
+    pub enum Door as "door" {
+        /// A request over HTTP: one message or a batch.
+        Http = "http",
+        /// A line of a stream over HTTP.
+        Ndjson = "ndjson",
+        /// gRPC, one message or a stream of them.
+        Grpc = "grpc",
+    }
+}
+
 /// The counters, gauges and histograms of ingest. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct IngestMetrics {
     pub(crate) requests: CounterBy<Outcome>,
     pub(crate) rejections: CounterBy<Kind>,
+    pub(crate) arrivals: CounterBy<Door>,
     pub(crate) messages: IntCounter,
     pub(crate) copies: IntCounter,
     pub(crate) repeats: IntCounter,
     pub(crate) bytes: IntCounter,
     pub(crate) appends: IntCounter,
     pub(crate) requests_open: IntGauge,
+    pub(crate) streams_open: IntGauge,
     pub(crate) connections_open: IntGauge,
     pub(crate) request_seconds: Histogram,
     pub(crate) redis_memory_ratio: Gauge,
@@ -61,18 +75,29 @@ impl IngestMetrics {
             metrics.registry().register(Box::new(gauge.clone()))?;
         }
         Ok(Self {
-            requests: ingest.counter_by("requests_total", "Publish requests, by outcome.")?,
+            requests: ingest.counter_by(
+                "requests_total",
+                "Publish requests, and messages of streams, by outcome.",
+            )?,
             rejections: ingest.counter_by("rejections_total", "Requests not accepted whole, by reason.")?,
+            arrivals: ingest.counter_by(
+                "arrivals_total",
+                "Publish requests, and messages of streams, by the door they came through.",
+            )?,
             messages: ingest.counter("messages_total", "Messages accepted, repeats included.")?,
             copies: ingest.counter("copies_total", "Messages accepted, counted once for each room.")?,
             repeats: ingest.counter("repeats_total", "Messages found by their idempotency key.")?,
-            bytes: ingest.counter("body_bytes_total", "Bytes of bodies of accepted requests.")?,
+            bytes: ingest.counter(
+                "body_bytes_total",
+                "Bytes of bodies of accepted requests, and of messages of streams.",
+            )?,
             appends: ingest.counter("appends_total", "Calls to the broker that write.")?,
             requests_open: ingest.gauge("requests_open", "Publish requests being served.")?,
+            streams_open: ingest.gauge("streams_open", "Streams of messages being served.")?,
             connections_open: ingest.gauge("connections_open", "Connections of producers.")?,
             request_seconds: ingest.histogram(
                 "request_seconds",
-                "From a request's header to its answer.",
+                "From a request's header, or a message's arrival on a stream, to its answer.",
                 LATENCY_BUCKETS,
             )?,
             redis_memory_ratio,
@@ -102,5 +127,32 @@ impl IngestMetrics {
     /// How much may wait in each.
     pub(crate) fn queue_limit(&self, entries: u64) {
         self.queue_limit.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+}
+
+impl IngestMetrics {
+    /// What a write took.
+    pub(crate) fn wrote(&self, written: &Written) {
+        self.appends.inc_by(written.appends);
+        self.repeats.inc_by(written.repeats);
+    }
+
+    /// Messages that the broker has.
+    pub(crate) fn accepted(&self, accepted: &[Accepted]) {
+        self.messages.inc_by(accepted.len() as u64);
+        self.copies
+            .inc_by(accepted.iter().map(|accepted| accepted.rooms.len() as u64).sum());
+    }
+
+    /// What a producer was told of a request, or of a message of a stream.
+    pub(crate) fn told(&self, door: Door, problem: Option<&Problem>) {
+        self.arrivals.inc(door);
+        match problem {
+            None => self.requests.inc(Outcome::Accepted),
+            Some(problem) => {
+                self.requests.inc(problem.outcome());
+                self.rejections.inc(problem.kind);
+            }
+        }
     }
 }

@@ -134,6 +134,16 @@ impl Problem {
         self.members.get(name).and_then(Value::as_str)
     }
 
+    /// All members of the body, besides those that every problem has.
+    pub(crate) fn members(&self) -> &Map<String, Value> {
+        &self.members
+    }
+
+    /// What was wrong, for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(crate) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.push((name, HeaderValue::from_static(value)));
         self
@@ -149,15 +159,20 @@ impl Problem {
 }
 
 impl Problem {
-    /// The body of the answer.
-    pub(crate) fn body(&self) -> Value {
+    /// All members of the answer.
+    pub(crate) fn to_json(&self) -> Map<String, Value> {
         let mut body = Map::new();
         body.insert("type".to_owned(), json!(self.kind.uri()));
         body.insert("title".to_owned(), json!(self.kind.title()));
         body.insert("status".to_owned(), json!(self.kind.status().as_u16()));
         body.insert("detail".to_owned(), json!(self.detail));
         body.extend(self.members.clone());
-        Value::Object(body)
+        body
+    }
+
+    /// The body of the answer.
+    pub(crate) fn body(&self) -> Value {
+        Value::Object(self.to_json())
     }
 }
 

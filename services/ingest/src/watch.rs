@@ -94,6 +94,7 @@ impl Ingest {
             (Some(Err(_)), Ok(())) => tracing::info!("the broker can be used again"),
             _ => {}
         }
+        self.shared.standing.ready(now.is_ok());
         *seen = Seen {
             memory,
             trouble: Some(now),

@@ -21,7 +21,10 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 
-use crate::IngestSettings;
+use crate::{
+    IngestSettings,
+    written::{Fate, Places, Trouble, Written, copies, fits, trouble},
+};
 
 /// A message ready to be written.
 #[derive(Clone, Debug)]
@@ -35,43 +38,13 @@ pub(crate) struct Outgoing {
     pub(crate) traceparent: Arc<str>,
 }
 
-/// What became of one copy of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// The broker has it.
-    Placed(Offset),
-    /// It was not written.
+/// What a claim that fails means for the messages beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// They belong together: none is written.
     Refused,
-    /// It may have been written.
-    Unknown,
-}
-
-/// Why a part was not written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Trouble {
-    /// The partition's queue holds so many entries.
-    QueueFull(u64),
-    /// The broker is out of memory.
-    Memory,
-    /// The broker can't be written to.
-    Unavailable(String),
-    /// This message's key stands for another content.
-    KeyReused(usize),
-    /// The answer was lost.
-    Unknown(String),
-}
-
-/// What became of a request.
-#[derive(Debug)]
-pub(crate) struct Written {
-    /// For each message, the fate of its copy for each of its rooms.
-    pub(crate) fates: Vec<Vec<Fate>>,
-    /// The worst that happened, if not everything was placed.
-    pub(crate) trouble: Option<Trouble>,
-    /// How many messages were found by their key (counted once per partition).
-    pub(crate) repeats: u64,
-    /// How many appends were made.
-    pub(crate) appends: u64,
+    /// They stand for themselves: they are written.
+    Written,
 }
 
 /// Writes requests.
@@ -89,8 +62,7 @@ pub(crate) struct Writer {
 #[derive(Default)]
 struct Part {
     messages: Vec<NewMessage>,
-    /// For each message: its place in the request, and the places of its rooms of this partition.
-    places: Vec<(usize, Vec<usize>)>,
+    places: Places,
 }
 
 impl Part {
@@ -116,17 +88,47 @@ impl Writer {
 
     /// Writes a request, in its order within each partition. Ends within the time-out.
     pub(crate) async fn write(&self, messages: &[Outgoing]) -> Written {
+        self.write_beside(messages, Beside::Refused).await
+    }
+
+    /// Writes messages that stand for themselves, in their order within each partition: what is wrong with one is no
+    /// trouble of the others. Ends within the time-out, or, where a key is found that was used with another content, within
+    /// as many time-outs as there are messages.
+    pub(crate) async fn write_each(&self, messages: &[Outgoing]) -> Written {
+        let mut written = self.write_beside(messages, Beside::Written).await;
+        // A partition refuses its part whole for one wrong key. The others of that part are written one by one, and
+        // with them whatever came to nothing beside them: by their order, so no room's order changes.
+        for (place, message) in messages.iter().enumerate() {
+            let Some(Trouble::KeyReused(culprit)) = written.troubles[place] else {
+                continue;
+            };
+            let left: Vec<usize> = (0..message.rooms.len())
+                .filter(|room| written.fates[place][*room] == Fate::Refused)
+                .collect();
+            if culprit == place || left.is_empty() {
+                continue;
+            }
+            let alone = Outgoing {
+                rooms: left.iter().map(|room| message.rooms[*room].clone()).collect(),
+                ..message.clone()
+            };
+            let mut again = self.write_beside(&[alone], Beside::Written).await;
+            for (room, fate) in left.into_iter().zip(again.fates.remove(0)) {
+                written.fates[place][room] = fate;
+            }
+            written.troubles[place] = again.troubles.remove(0).map(|trouble| match trouble {
+                Trouble::KeyReused(_) => Trouble::KeyReused(place),
+                other => other,
+            });
+            written.repeats += again.repeats;
+            written.appends += again.appends;
+        }
+        written
+    }
+
+    async fn write_beside(&self, messages: &[Outgoing], beside: Beside) -> Written {
         let deadline = Instant::now() + self.timeout;
-        let parts = self.parts(messages);
-        let mut written = Written {
-            fates: messages
-                .iter()
-                .map(|message| vec![Fate::Refused; message.rooms.len()])
-                .collect(),
-            trouble: None,
-            repeats: 0,
-            appends: 0,
-        };
+        let mut written = Written::nothing(messages);
         let claims = self.claims(messages);
         if !claims.is_empty() {
             for (places, result) in self.append_all(claims, deadline, &mut written.appends).await {
@@ -136,12 +138,28 @@ impl Writer {
                     Err(BrokerError::Unknown(why)) => Trouble::Unavailable(why),
                     other => trouble(other, &places),
                 };
-                written.trouble = written.trouble.max(Some(trouble));
+                written.happened(&places, &trouble);
             }
-            if written.trouble.is_some() {
+            let wrong_key = written
+                .troubles
+                .iter()
+                .flatten()
+                .find_map(|trouble| match trouble {
+                    Trouble::KeyReused(place) => Some(*place),
+                    _ => None,
+                });
+            if let (Beside::Written, Some(culprit)) = (beside, wrong_key) {
+                // Nobody may overtake those whose claims came to nothing by another's key.
+                for trouble in written.troubles.iter_mut().filter(|trouble| trouble.is_none()) {
+                    *trouble = Some(Trouble::KeyReused(culprit));
+                }
+                return written;
+            }
+            if beside == Beside::Refused && written.trouble().is_some() {
                 return written;
             }
         }
+        let parts = self.parts(messages, &written.troubles);
         for (places, result) in self.append_all(parts, deadline, &mut written.appends).await {
             let appended = match result {
                 Ok(AppendOutcome::Appended(appended)) if fits(&appended, &places) => appended,
@@ -152,7 +170,7 @@ impl Writer {
                             written.fates[message][room] = Fate::Unknown;
                         }
                     }
-                    written.trouble = written.trouble.max(Some(trouble));
+                    written.happened(&places, &trouble);
                     continue;
                 }
             };
@@ -166,10 +184,11 @@ impl Writer {
         written
     }
 
-    /// Splits a request by partition.
-    fn parts(&self, messages: &[Outgoing]) -> Parts {
+    /// Splits what has no trouble yet by partition.
+    fn parts(&self, messages: &[Outgoing], troubles: &[Option<Trouble>]) -> Parts {
         let mut parts = Parts::new();
-        for (place, message) in messages.iter().enumerate() {
+        let untroubled = messages.iter().zip(troubles).enumerate();
+        for (place, (message, _)) in untroubled.filter(|(_, (_, trouble))| trouble.is_none()) {
             let mut rooms: BTreeMap<Partition, Vec<usize>> = BTreeMap::new();
             for (room, name) in message.rooms.iter().enumerate() {
                 rooms
@@ -232,7 +251,7 @@ impl Writer {
         parts: Parts,
         deadline: Instant,
         appends: &mut u64,
-    ) -> Vec<(Vec<(usize, Vec<usize>)>, BrokerResult<AppendOutcome>)> {
+    ) -> Vec<(Places, BrokerResult<AppendOutcome>)> {
         *appends += parts.len() as u64;
         let all = parts.into_iter().map(|(partition, part)| async move {
             let append = Append {
@@ -270,48 +289,6 @@ impl Writer {
         if let (Some(known), Some(greatest)) = (self.known.get(partition.index()), greatest) {
             let mut known = known.lock();
             *known = (*known).max(*greatest);
-        }
-    }
-}
-
-/// Whether an answer has an offset for each copy.
-fn fits(appended: &[carillon_broker::Appended], places: &[(usize, Vec<usize>)]) -> bool {
-    appended.len() == places.len()
-        && appended
-            .iter()
-            .zip(places)
-            .all(|(appended, (_, rooms))| appended.offsets.len() == rooms.len())
-}
-
-fn copies(places: &[(usize, Vec<usize>)]) -> impl Iterator<Item = (usize, usize)> {
-    places
-        .iter()
-        .flat_map(|(message, rooms)| rooms.iter().map(|room| (*message, *room)))
-}
-
-fn trouble(result: BrokerResult<AppendOutcome>, places: &[(usize, Vec<usize>)]) -> Trouble {
-    match result {
-        Ok(AppendOutcome::QueueFull { length }) => Trouble::QueueFull(length),
-        Ok(AppendOutcome::KeyReused { message }) => {
-            Trouble::KeyReused(places.get(message).map_or(0, |(place, _)| *place))
-        }
-        Err(BrokerError::OutOfMemory(_)) => Trouble::Memory,
-        Err(BrokerError::Unknown(why)) => Trouble::Unknown(why),
-        Err(error @ (BrokerError::Unavailable(_) | BrokerError::LifeChanged)) => {
-            Trouble::Unavailable(error.to_string())
-        }
-        Err(error @ BrokerError::Misconfigured(_)) => {
-            tracing::error!(%error, "the broker refuses appends");
-            Trouble::Unavailable(error.to_string())
-        }
-        // Something was answered, and it makes no sense: the append may well have happened.
-        Err(error @ BrokerError::Corrupt(_)) => {
-            tracing::error!(%error, "an append was answered with nonsense");
-            Trouble::Unknown(error.to_string())
-        }
-        Ok(AppendOutcome::Appended(_)) => {
-            tracing::error!("an append was answered with the wrong number of offsets");
-            Trouble::Unknown("the broker's answer does not fit the request".to_owned())
         }
     }
 }

@@ -15,6 +15,7 @@
 pub mod cloud_events;
 mod fields;
 mod object;
+mod parts;
 mod source;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::{Data, EventName, Message, MessageId, Room, Sender, Target};
+pub use parts::{DataPart, PublishParts};
 use source::Source;
 
 /// One message, as asked for.
@@ -164,6 +166,15 @@ pub struct PublishErrors {
 impl PublishErrors {
     /// So many mistakes are told; the rest is only counted.
     pub const TOLD: usize = 20;
+
+    /// Tells the mistakes of a text that is itself one line of a longer one.
+    #[must_use]
+    pub fn at_line(mut self, line: usize) -> Self {
+        for error in &mut self.errors {
+            error.line = line;
+        }
+        self
+    }
 
     /// Notes a mistake; `describe` is called only if it will be told. Finding a place means reading the body up to it,
     /// and a body can hold a hundred thousand mistakes.

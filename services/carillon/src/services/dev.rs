@@ -14,6 +14,7 @@ pub(crate) fn presets(service: Service<Settings>) -> Service<Settings> {
     service
         .preset("gateway.listen", "127.0.0.1:3000")
         .preset("ingest.http.listen", "127.0.0.1:8080")
+        .preset("ingest.grpc.listen", "127.0.0.1:8081")
         .preset("admin.listen", "127.0.0.1:9090")
         .preset("log.format", "text")
         .preset("log.level", "warn")
@@ -38,11 +39,12 @@ pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
     let gateway = gateway::bind(ground.clone()).await?;
     let ingest = ingest::bind(ground.clone()).await?;
     let greeting = format!(
-        "Carillon is ringing.\n  page    http://{page}/\n  ingest  http://{ingest}/v1/messages\n  admin   http://{admin}/readyz\n\n\
+        "Carillon is ringing.\n  page    http://{page}/\n  ingest  http://{ingest}/v1/messages\n  grpc    {grpc} (carillon.v1)\n  admin   http://{admin}/readyz\n\n\
          Make a message appear on the page:\n  curl -X POST http://{ingest}/v1/messages -H 'content-type: application/json' \\\n       \
          -d '{{\"to\":\"all\",\"event\":\"chat message\",\"data\":\"hello\"}}'\n\n",
         page = gateway.address,
-        ingest = ingest.address,
+        ingest = ingest.http_address,
+        grpc = ingest.grpc_address,
     );
     // Nobody has to read it.
     let _ = std::io::stdout()

@@ -3,43 +3,77 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use carillon_broker::{Broker, Health, Membership, Queue, SharedBroker};
-use carillon_chassis::run::{self, Chassis};
-use carillon_ingest::{Ingest, IngestMetrics, IngestSettings, Registration, watch_backlog};
+use carillon_chassis::run::{self, Chassis, Misconfigured};
+use carillon_ingest::{Ingest, IngestMetrics, IngestSettings, Registration, Tls, watch_backlog};
 use carillon_model::publish::PublishLimits;
 
 use super::{Ground, gateway::bytes};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
     let ground = Ground::on_redis(chassis)?;
     let health = ground.chassis.health.clone();
-    let door = bind(ground).await?;
+    let doors = bind(ground).await?;
     health.started();
-    door.run().await
+    doors.run().await
 }
 
-/// A door that listens.
-pub(crate) struct Door {
+/// Doors that listen.
+pub(crate) struct Doors {
     ground: Ground,
-    listener: tokio::net::TcpListener,
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
+    http: tokio::net::TcpListener,
+    grpc: tokio::net::TcpListener,
+    tls: Option<Tls>,
+    /// Where HTTP is spoken.
+    pub(crate) http_address: SocketAddr,
+    /// Where gRPC is spoken.
+    pub(crate) grpc_address: SocketAddr,
 }
 
-pub(crate) async fn bind(ground: Ground) -> anyhow::Result<Door> {
-    let listener = run::listen("ingest.http.listen", ground.chassis.settings.ingest.http_listen).await?;
-    let address = listener.local_addr()?;
-    Ok(Door {
+pub(crate) async fn bind(ground: Ground) -> anyhow::Result<Doors> {
+    let settings = &ground.chassis.settings.ingest;
+    let tls = tls(settings)?;
+    let http = run::listen("ingest.http.listen", settings.http_listen).await?;
+    let grpc = run::listen("ingest.grpc.listen", settings.grpc_listen).await?;
+    let (http_address, grpc_address) = (http.local_addr()?, grpc.local_addr()?);
+    Ok(Doors {
         ground,
-        listener,
-        address,
+        http,
+        grpc,
+        tls,
+        http_address,
+        grpc_address,
     })
 }
 
-impl Door {
+fn tls(settings: &settings::IngestSettings) -> anyhow::Result<Option<Tls>> {
+    let wrong = |text: String| Misconfigured(text).into();
+    match (&settings.grpc_tls_certificate, &settings.grpc_tls_key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => match Tls::from_files(certificate, key) {
+            Ok(tls) => Ok(Some(tls)),
+            Err(error) => Err(wrong(format!(
+                "ingest.grpc.tls.certificate, ingest.grpc.tls.key: {error}"
+            ))),
+        },
+        _ => {
+            let text =
+                "ingest.grpc.tls.certificate and ingest.grpc.tls.key belong together: set both, or none";
+            Err(wrong(text.to_owned()))
+        }
+    }
+}
+
+impl Doors {
     /// Serves until the drain is done.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let Self { ground, listener, .. } = self;
+        let Self {
+            ground,
+            http,
+            grpc,
+            tls,
+            ..
+        } = self;
         let broker: SharedBroker = ground.broker.clone();
         let queue: Arc<dyn Queue> = broker.clone();
         let health: Arc<dyn Health> = broker.clone();
@@ -73,9 +107,15 @@ impl Door {
         let draining = async {
             drain.signaled().await;
         };
+        let served = async {
+            tokio::join!(
+                carillon_ingest::serve(http, ingest.clone(), drain.signaled()),
+                carillon_ingest::serve_grpc(grpc, tls, ingest.clone(), drain.signaled()),
+            )
+        };
         tokio::select! {
             biased;
-            () = carillon_ingest::serve(listener, ingest, drain.signaled()) => {}
+            _ = served => {}
             () = registration.keep(draining) => {}
         }
         registration.leave().await;

@@ -13,7 +13,7 @@ use carillon_broker::{
     MemoryOptions, Pressure, Queue, QueueReader, Record, RecordOutcome, Result,
 };
 use carillon_chassis::metrics::Metrics;
-use carillon_ingest::{Ingest, IngestMetrics, IngestSettings, serve};
+use carillon_ingest::{Ingest, IngestMetrics, IngestSettings, serve, serve_grpc};
 use carillon_model::{Message, Offset, Partition, PartitionCount, Room, policy::Policy, wire};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -21,12 +21,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use prost::Message as _;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::{
-    net::TcpListener,
-    sync::{oneshot, watch},
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
 
 /// How an append fails.
 #[derive(Clone, Debug)]
@@ -216,14 +211,15 @@ impl Answer {
     }
 }
 
-/// Ingest on a port of its own.
+/// Ingest on ports of its own.
 pub(crate) struct Fixture {
     pub(crate) broker: Arc<Faulty>,
     pub(crate) ingest: Ingest,
     pub(crate) address: std::net::SocketAddr,
+    pub(crate) grpc_address: std::net::SocketAddr,
     pub(crate) metrics: Metrics,
     pub(crate) policy: watch::Sender<Arc<Policy>>,
-    drain: Option<oneshot::Sender<Instant>>,
+    drain: watch::Sender<Option<Instant>>,
     pub(crate) serving: JoinHandle<()>,
     watching: JoinHandle<()>,
 }
@@ -270,12 +266,18 @@ impl Fixture {
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (drain, drained) = oneshot::channel();
-        let serving = tokio::spawn(serve(
-            listener,
-            ingest.clone(),
-            async move { drained.await.unwrap() },
-        ));
+        let grpc_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let grpc_address = grpc_listener.local_addr().unwrap();
+        let (drain, drained) = watch::channel(None);
+        let drained = move || {
+            let mut drained = drained.clone();
+            async move { drained.wait_for(Option::is_some).await.unwrap().unwrap() }
+        };
+        let http = serve(listener, ingest.clone(), drained());
+        let grpc = serve_grpc(grpc_listener, None, ingest.clone(), drained());
+        let serving = tokio::spawn(async move {
+            tokio::join!(http, grpc);
+        });
         let watching = tokio::spawn({
             let ingest = ingest.clone();
             async move { ingest.watch().await }
@@ -284,20 +286,17 @@ impl Fixture {
             broker,
             ingest,
             address,
+            grpc_address,
             metrics,
             policy,
-            drain: Some(drain),
+            drain,
             serving,
             watching,
         }
     }
 
     pub(crate) fn drain(&mut self, patience: Duration) {
-        self.drain
-            .take()
-            .unwrap()
-            .send(Instant::now() + patience)
-            .unwrap();
+        self.drain.send_replace(Some(Instant::now() + patience));
     }
 
     pub(crate) fn set_policy(&self, yaml: &str) {

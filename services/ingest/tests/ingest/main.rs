@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers are no test functions
 
 mod accepting;
+mod calls;
 mod cloud_events;
 mod fixture;
+mod health;
 mod keys;
 mod membership;
 mod openapi;
@@ -13,3 +15,4 @@ mod presence;
 mod quotas;
 mod refusing;
 mod sockets;
+mod streams;

@@ -16,7 +16,8 @@ use super::{
 use crate::{Data, EventName, Room, Target, target::InvalidTarget};
 
 const KNOWN: &str = "`to`, `event`, `data`, `data_base64`, `idempotency_key`";
-const TARGETS: &str = "`\"all\"`, or an object with one of `room`, `rooms`, `user`, `users`, `session`";
+pub(super) const TARGETS: &str =
+    "`\"all\"`, or an object with one of `room`, `rooms`, `user`, `users`, `session`";
 
 /// Standard base64; its padding may be left out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
