@@ -282,7 +282,7 @@ impl ListTaker {
         }
         let span = info_span!(
             target: HOP, parent: None, "take",
-            otel.kind = "consumer", chosen = true, list = self.list, number,
+            otel.kind = "consumer", chosen = true, list = self.list, number = trace_context::number(number),
         );
         let traceparent = trace_context::traceparent_of(&span);
         (span, traceparent)

@@ -75,7 +75,7 @@ where
     if let Some(producer) = producer {
         ingest.shared.quotas.tell(&producer, response.headers_mut());
     }
-    span.record("status", response.status().as_u16());
+    span.record("status", i64::from(response.status().as_u16()));
     response
 }
 

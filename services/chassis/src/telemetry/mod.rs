@@ -161,8 +161,9 @@ where
 }
 
 fn provider(service: &str, settings: &TelemetrySettings) -> Result<SdkTracerProvider, TelemetryError> {
+    let name = service.strip_prefix("carillon-").unwrap_or(service);
     let resource = Resource::builder()
-        .with_service_name(format!("carillon-{service}"))
+        .with_service_name(format!("carillon-{name}"))
         .with_attribute(KeyValue::new("service.version", BUILD.version))
         .build();
     let builder = SdkTracerProvider::builder().with_resource(resource);

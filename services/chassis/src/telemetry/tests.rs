@@ -263,7 +263,7 @@ async fn collector() -> (String, mpsc::Receiver<Bytes>) {
 async fn spans_leave_only_to_an_endpoint_and_all_do_before_the_end() {
     let (endpoint, mut received) = collector().await;
     let (log, telemetry) = settings(LogFormat::Json, "info", Some(endpoint));
-    let (dispatch, provider) = build("bell", &log, &telemetry, io::sink).unwrap();
+    let (dispatch, provider) = build("carillon-bell", &log, &telemetry, io::sink).unwrap();
     tracing::dispatcher::with_default(&dispatch, || {
         tracing::info_span!("ring_the_bell").in_scope(|| {});
     });
@@ -274,7 +274,7 @@ async fn spans_leave_only_to_an_endpoint_and_all_do_before_the_end() {
     .await;
     let body = received.try_recv().expect("the span has left");
     let has = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
-    assert!(has("ring_the_bell") && has("carillon-bell"));
+    assert!(has("ring_the_bell") && has("carillon-bell") && !has("carillon-carillon"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

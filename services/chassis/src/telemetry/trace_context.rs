@@ -70,6 +70,11 @@ pub fn set_parent(span: &Span, parent: Context) {
     }
 }
 
+/// A count as an attribute of a span. OpenTelemetry's numbers have a sign; of one without, the library would make text.
+pub fn number(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
 /// Links a span to another one, by its `traceparent`: both belong to one piece of work, and neither is the other's child.
 /// Does nothing if the text is empty or broken.
 pub fn add_link(span: &Span, traceparent: &str) {

@@ -5,7 +5,7 @@
 //! without a recorded message, which is nearly every one, costs a look at an empty text per message.
 
 use carillon_broker::RecordOutcome;
-use carillon_chassis::telemetry::trace_context::{self, HOP};
+use carillon_chassis::telemetry::trace_context::{self, HOP, number};
 use carillon_model::{Partition, trace::is_sampled};
 use tracing::{Span, field::Empty, info_span};
 
@@ -28,7 +28,7 @@ struct MessageTrace {
     /// Among the batch's entries.
     place: usize,
     /// Among the batch's messages.
-    number: usize,
+    nth: usize,
     span: Span,
     traceparent: String,
 }
@@ -44,13 +44,13 @@ impl BatchTrace {
         let span = info_span!(
             target: HOP, parent: None, "batch",
             otel.kind = "consumer", otel.status_description = Empty,
-            partition = %partition, entries = batch.entries.len(), frames = Empty, gateways = Empty,
+            partition = %partition, entries = number(batch.entries.len()), frames = Empty, gateways = Empty,
         );
         if span.is_disabled() {
             return None;
         }
         let mut recorded = Vec::new();
-        let mut number = 0;
+        let mut messages = 0;
         for (place, (offset, entry)) in batch.entries.iter().enumerate() {
             let Entry::Message {
                 room, traceparent, ..
@@ -58,17 +58,17 @@ impl BatchTrace {
             else {
                 continue;
             };
-            number += 1;
+            messages += 1;
             if is_sampled(traceparent) {
                 trace_context::add_link(&span, traceparent);
-                recorded.push((place, number - 1, offset, room, traceparent));
+                recorded.push((place, messages - 1, offset, room, traceparent));
             }
         }
         // Only now: with its first use a span's decision is made, and it is made by its links.
         let of_batch = trace_context::traceparent_of(&span);
         let messages = recorded
             .into_iter()
-            .map(|(place, number, offset, room, traceparent)| {
+            .map(|(place, nth, offset, room, traceparent)| {
                 let span = info_span!(
                     target: HOP, parent: None, "dispatch",
                     otel.kind = "consumer", partition = %partition, room = %room, offset = %offset,
@@ -78,7 +78,7 @@ impl BatchTrace {
                 trace_context::add_link(&span, &of_batch);
                 MessageTrace {
                     place,
-                    number,
+                    nth,
                     traceparent: trace_context::traceparent_of(&span),
                     span,
                 }
@@ -102,17 +102,18 @@ impl BatchTrace {
 
     /// The batch went on as so many frames to so many gateways.
     pub(super) fn passed_on(&self, batch: &Batch, outcome: &RecordOutcome, frames: usize, gateways: usize) {
-        self.span.record("frames", frames);
-        self.span.record("gateways", gateways);
+        self.span.record("frames", number(frames));
+        self.span.record("gateways", number(gateways));
         for message in &self.messages {
             let Some((_, Entry::Message { room, .. })) = batch.entries.get(message.place) else {
                 continue;
             };
             let holders = outcome.routes.iter().find(|(routed, _)| routed == room);
-            message
-                .span
-                .record("gateways", holders.map_or(0, |(_, holders)| holders.len()));
-            let entry = outcome.entries.get(message.number);
+            message.span.record(
+                "gateways",
+                number(holders.map_or(0, |(_, holders)| holders.len())),
+            );
+            let entry = outcome.entries.get(message.nth);
             message
                 .span
                 .record("repeated", entry.is_some_and(|entry| entry.repeated));

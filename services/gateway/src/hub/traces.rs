@@ -108,7 +108,7 @@ impl DeliverSpan {
 
     /// It goes through so many shards.
     pub(super) fn through(&self, shards: u32) {
-        self.span.record("shards", shards);
+        self.span.record("shards", trace_context::number(shards));
     }
 
     /// One more session has it in its outbox.
@@ -119,7 +119,9 @@ impl DeliverSpan {
 
 impl Drop for DeliverSpan {
     fn drop(&mut self) {
-        self.span
-            .record("sessions", self.sessions.load(Ordering::Relaxed));
+        self.span.record(
+            "sessions",
+            trace_context::number(self.sessions.load(Ordering::Relaxed)),
+        );
     }
 }
