@@ -41,6 +41,15 @@ test('the schema lets nothing through that has no name', () => {
   assert.deepEqual(open, []);
 });
 
+test('the schema knows the whole policy', () => {
+  const source = fs.readFileSync(path.resolve(chart, '../../services/model/src/policy/document.rs'), 'utf8');
+  const read = source.match(/struct Document \{([^}]*)\}/)[1];
+  // What is skipped is never read.
+  const parts = [...read.replace(/#\[serde\(skip\)\]\s*pub\(super\) \w+/g, '').matchAll(/pub\(super\) (\w+):/g)].map(([, name]) => name);
+  const { policy } = JSON.parse(fs.readFileSync(path.join(chart, 'values.schema.json'), 'utf8')).properties;
+  assert.deepEqual(Object.keys(policy.properties).sort(), parts.sort());
+});
+
 describe('every feature', { skip }, () => {
   for (const [feature, file] of Object.entries(features)) {
     test(feature, () => {
