@@ -71,7 +71,7 @@ describe('every feature', { skip }, () => {
       // Of a service that another binary has, this one knows no settings.
       for (const component of known.filter((component) => objects.of('Deployment').some(({ metadata }) => metadata.name.endsWith(`-${component}`)))) {
         const settings = path.join(folder, `${feature}-${component}.yaml`);
-        fs.writeFileSync(settings, objects.get('ConfigMap', `-${component}`).data['carillon.yaml']);
+        fs.writeFileSync(settings, objects.settingsFile(component));
         const read = spawnSync(process.env.E2E_BINARY, [component, '--config', settings, '--print-settings'], { encoding: 'utf8' });
         assert.equal(read.status, 0, `${component}: ${read.stderr}`);
       }
@@ -292,7 +292,7 @@ describe('promises', { skip }, () => {
   });
 
   test('the trial Redis suits Carillon, and its password is in no file', () => {
-    const { data } = objects.get('ConfigMap', '-redis');
+    const { data } = objects.get('ConfigMap', 'carillon-redis');
     for (const line of ['maxmemory-policy noeviction', 'appendonly yes', 'stream-node-max-bytes 1024']) assert.ok(data['redis.conf'].includes(line), line);
     const password = Buffer.from(objects.get('Secret', '-redis').data.password, 'base64').toString();
     assert.ok(password.length >= 32);
