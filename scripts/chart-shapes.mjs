@@ -25,7 +25,7 @@ const policy = strict({
   anonymous: strict({ sessions: { type: 'boolean' }, producers: { type: 'boolean' } }),
   gateways: strict({
     drain_rate: { type: 'string' },
-    rebalance: strict({ rate: { type: 'string' }, within: { type: 'integer', minimum: 0 } }),
+    rebalance: strict({ rate: { type: 'string' }, within: { type: 'integer', minimum: 5, maximum: 100 } }, ['rate']),
   }),
   rooms: {
     type: 'array',
@@ -52,6 +52,7 @@ const policy = strict({
     type: 'object',
     additionalProperties: strict({ room: { type: 'string' }, format: { type: 'string' } }, ['room']),
   },
+  cloudevents: strict({ to: strict({ room: { type: 'string' }, user: { type: 'string' } }) }, ['to']),
   intake: strict({
     lists: {
       type: 'array',

@@ -96,8 +96,15 @@ export class Objects {
     });
   }
 
-  /** A component's settings file. */
+  /** A component's settings file, as it is written. */
+  settingsFile(component) {
+    // Dashboards are named after components, too.
+    const named = this.of('ConfigMap').filter(({ data }) => data['carillon.yaml']);
+    const found = named.find(({ metadata }) => metadata.labels['app.kubernetes.io/component'] === component);
+    return found.data['carillon.yaml'];
+  }
+
   settings(component) {
-    return YAML.parse(this.get('ConfigMap', `-${component}`).data['carillon.yaml']);
+    return YAML.parse(this.settingsFile(component));
   }
 }

@@ -41,6 +41,15 @@ test('the schema lets nothing through that has no name', () => {
   assert.deepEqual(open, []);
 });
 
+test('the schema knows the whole policy', () => {
+  const source = fs.readFileSync(path.resolve(chart, '../../services/model/src/policy/document.rs'), 'utf8');
+  const read = source.match(/struct Document \{([^}]*)\}/)[1];
+  // What is skipped is never read.
+  const parts = [...read.replace(/#\[serde\(skip\)\]\s*pub\(super\) \w+/g, '').matchAll(/pub\(super\) (\w+):/g)].map(([, name]) => name);
+  const { policy } = JSON.parse(fs.readFileSync(path.join(chart, 'values.schema.json'), 'utf8')).properties;
+  assert.deepEqual(Object.keys(policy.properties).sort(), parts.sort());
+});
+
 describe('every feature', { skip }, () => {
   for (const [feature, file] of Object.entries(features)) {
     test(feature, () => {
@@ -62,7 +71,7 @@ describe('every feature', { skip }, () => {
       // Of a service that another binary has, this one knows no settings.
       for (const component of known.filter((component) => objects.of('Deployment').some(({ metadata }) => metadata.name.endsWith(`-${component}`)))) {
         const settings = path.join(folder, `${feature}-${component}.yaml`);
-        fs.writeFileSync(settings, objects.get('ConfigMap', `-${component}`).data['carillon.yaml']);
+        fs.writeFileSync(settings, objects.settingsFile(component));
         const read = spawnSync(process.env.E2E_BINARY, [component, '--config', settings, '--print-settings'], { encoding: 'utf8' });
         assert.equal(read.status, 0, `${component}: ${read.stderr}`);
       }
@@ -283,7 +292,7 @@ describe('promises', { skip }, () => {
   });
 
   test('the trial Redis suits Carillon, and its password is in no file', () => {
-    const { data } = objects.get('ConfigMap', '-redis');
+    const { data } = objects.get('ConfigMap', 'carillon-redis');
     for (const line of ['maxmemory-policy noeviction', 'appendonly yes', 'stream-node-max-bytes 1024']) assert.ok(data['redis.conf'].includes(line), line);
     const password = Buffer.from(objects.get('Secret', '-redis').data.password, 'base64').toString();
     assert.ok(password.length >= 32);
