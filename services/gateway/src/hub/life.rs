@@ -234,7 +234,9 @@ impl LifeTask {
             Ok(members) => {
                 self.registrar.peers.see(&members);
                 let others = members.iter().filter(|member| member.incarnation != incarnation);
-                health.others_report(others.filter_map(|member| member.last_probe).max());
+                let probes =
+                    others.filter_map(|member| Some((member.incarnation.clone(), member.last_probe?)));
+                health.others_report(probes.collect());
             }
             Err(error) => self.failed(&error),
         }
