@@ -175,7 +175,7 @@ test('a message that nobody can read, a channel that is not read, clients that c
     assert.deepEqual(await prometheus.firing(name), [], `${name} before the fault`);
   }
   const [queue] = redis.cli('KEYS', 'carillon:q:*').split('\n');
-  redis.cli('XADD', queue, '*', 'e', 'not what a message looks like');
+  const spoiling = setInterval(() => redis.cli('XADD', queue, '*', 'e', 'not what a message looks like'), 3_000);
   // Answers to what the second gateway reads of its channel are lost.
   way.watch = (name, bytes, pair) => {
     if (name === 'up' && bytes.includes('XREAD')) pair.hole = true;
@@ -191,7 +191,7 @@ test('a message that nobody can read, a channel that is not read, clients that c
     }
   });
   await Promise.all([
-    fires('CarillonDeadLetters').then(([{ reason }]) => assert.equal(reason, 'unreadable')),
+    fires('CarillonDeadLetters').then(([{ reason }]) => assert.equal(reason, 'unreadable')).finally(() => clearInterval(spoiling)),
     fires('CarillonReconnectStorm').then(() => { storm = false; }),
     fires('CarillonProbeFailing', 90_000).then((labels) => assert.deepEqual(labels.map(({ pod }) => pod), [gateways[1].name])),
   ]).finally(() => { storm = false; });

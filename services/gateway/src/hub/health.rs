@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use carillon_broker::Incarnation;
 use carillon_model::Offset;
+use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -14,11 +16,12 @@ struct Observed {
     redis_problem: Option<String>,
     channel: Option<Instant>,
     alive: bool,
+    /// The last probe, whichever partition it came through.
     probe: Option<Offset>,
-    /// The newest probe that any other gateway reports.
-    others_probe: Option<Offset>,
-    /// The first such report: before it nothing can be missing.
-    others_probe_at_start: Option<Offset>,
+    /// The last probe of each other gateway, as it reports it.
+    others: IndexMap<Incarnation, Offset>,
+    /// When others were first and last seen to get another probe, since this gateway got its last.
+    others_moved: Option<(Instant, Instant)>,
 }
 
 /// What readiness asks of the hub. Cheap to clone.
@@ -61,18 +64,27 @@ impl HubHealth {
 
     pub(super) fn probe_arrived(&self, offset: Offset) {
         let mut observed = self.observed.lock();
-        observed.probe = observed.probe.max(Some(offset));
+        observed.probe = Some(offset);
+        observed.others_moved = None;
     }
 
-    pub(super) fn others_report(&self, newest: Option<Offset>) {
+    /// What the other gateways say was their last probe. Only that it changes is looked at, by this process' own clock:
+    /// offsets of different partitions do not compare, and after a failover none of them keeps pace with any clock.
+    pub(super) fn others_report(&self, others: IndexMap<Incarnation, Offset>) {
         let mut observed = self.observed.lock();
-        observed.others_probe = observed.others_probe.max(newest);
-        if observed.others_probe_at_start.is_none() {
-            observed.others_probe_at_start = newest;
+        let known = &observed.others;
+        let moved = others
+            .iter()
+            .any(|(gateway, probe)| known.get(gateway).is_some_and(|before| before != probe));
+        if moved {
+            let now = Instant::now();
+            let first = observed.others_moved.map_or(now, |(first, _)| first);
+            observed.others_moved = Some((first, now));
         }
+        observed.others = others;
     }
 
-    /// The newest probe that came through this gateway's channel.
+    /// The last probe that came through this gateway's channel.
     pub fn last_probe(&self) -> Option<Offset> {
         self.observed.lock().probe
     }
@@ -93,12 +105,9 @@ impl HubHealth {
             "the channel is not being read; messages wait in Redis. If this lasts, restart the gateway"
                 .to_owned()
         });
-        let seen = observed.probe.max(observed.others_probe_at_start);
-        let patience = u64::try_from(self.probe_patience.as_millis()).unwrap_or(u64::MAX);
-        let missing = match (observed.others_probe, seen) {
-            (Some(others), Some(own)) => others.milliseconds.saturating_sub(own.milliseconds) > patience,
-            _ => false,
-        };
+        let missing = observed
+            .others_moved
+            .is_some_and(|(first, last)| last.duration_since(first) >= self.probe_patience);
         let probes = missing.then(|| {
             "dispatchers' probes reach other gateways but not this one; messages may not either".to_owned()
         });
@@ -128,8 +137,21 @@ mod tests {
         health
     }
 
-    fn at(seconds: u64) -> Offset {
-        Offset::new(seconds * 1_000, 0)
+    /// A probe through one of two partitions, whose offsets are far apart and do not follow any clock.
+    fn probe(number: u64) -> Offset {
+        Offset::new(
+            if number.is_multiple_of(2) {
+                5_000_000
+            } else {
+                1_000
+            },
+            number,
+        )
+    }
+
+    fn reports(health: &HubHealth, others: &[(&str, u64)]) {
+        let report = |(gateway, number): &(&str, u64)| (Incarnation::new(gateway, 1), probe(*number));
+        health.others_report(others.iter().map(report).collect());
     }
 
     fn failing(health: &HubHealth) -> Vec<&'static str> {
@@ -159,17 +181,32 @@ mod tests {
             [""; 0],
             "no dispatcher, no probes: that is not this gateway's fault"
         );
-        health.others_report(Some(at(1_000)));
-        assert_eq!(
-            failing(&health),
-            [""; 0],
-            "what others got before it was there it can't have got"
-        );
-        health.others_report(Some(at(1_020)));
-        assert_eq!(failing(&health), [""; 0]);
-        health.others_report(Some(at(1_021)));
+        let five = Duration::from_secs(5);
+        for number in 0..=4 {
+            reports(&health, &[("other", number)]);
+            assert_eq!(failing(&health), [""; 0], "after {} s", number * 5);
+            tokio::time::advance(five).await;
+            health.channel_was_read();
+            health.redis_answered();
+        }
+        reports(&health, &[("other", 5)]);
         assert_eq!(failing(&health), ["probes"]);
-        health.probe_arrived(at(1_010));
+        health.probe_arrived(probe(5));
         assert_eq!(failing(&health), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_that_get_none_or_come_and_go_prove_nothing() {
+        let health = healthy();
+        health.probe_arrived(probe(1));
+        for minute in 0..10 {
+            // No dispatcher works; gateways are replaced.
+            let (one, two) = (format!("gateway-{minute}"), format!("gateway-{}", minute + 1));
+            reports(&health, &[(&one, 7), (&two, 7)]);
+            assert_eq!(failing(&health), [""; 0]);
+            tokio::time::advance(Duration::from_secs(60)).await;
+            health.channel_was_read();
+            health.redis_answered();
+        }
     }
 }

@@ -239,7 +239,9 @@ impl LifeTask {
                 self.registrar.peers.see(&members);
                 self.census.take(&members, &incarnation);
                 let others = members.iter().filter(|member| member.incarnation != incarnation);
-                health.others_report(others.filter_map(|member| member.last_probe).max());
+                let probes =
+                    others.filter_map(|member| Some((member.incarnation.clone(), member.last_probe?)));
+                health.others_report(probes.collect());
             }
             Err(error) => self.failed(&error),
         }
