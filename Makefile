@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-e2e lint deny simulate bench docs dashboards image chart screenshots clean
+.PHONY: help run test test-rust test-e2e lint deny simulate fuzz bench docs dashboards image chart screenshots clean
 
 # One target directory and development builds only: nothing is compiled twice.
 CARGO ?= cargo
@@ -16,6 +16,9 @@ IMAGE ?= localhost/carillon:dev
 MIX ?= all
 SEED ?=
 MUTATION ?=
+# For `make fuzz SECONDS=600 TARGETS="jwt policy"`; without TARGETS all are run.
+SECONDS ?= 60
+TARGETS ?=
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +50,10 @@ deny: ## licences, duplicates and sources of every dependency
 
 simulate: ## the simulator suite, or one schedule with a trace: make simulate MIX=… SEED=…
 	@scripts/simulate "$(MIX)" "$(SEED)" "$(MUTATION)"
+
+fuzz: ## look for inputs that break a parser's rules: make fuzz SECONDS=… TARGETS=…
+	@scripts/prerequisites fuzz
+	@scripts/fuzz $(SECONDS) $(TARGETS)
 
 bench: ## load one `carillon dev` from this machine and print what was measured
 	@scripts/bench $(ARGS)

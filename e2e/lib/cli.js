@@ -1,6 +1,8 @@
 // The command line, as a user types it.
 import { spawn, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
 import path from 'node:path';
+import { logs } from './canaries.js';
 
 /** The environment in which `carillon` is found. */
 export const shellEnv = (env = {}) => ({
@@ -9,9 +11,17 @@ export const shellEnv = (env = {}) => ({
   ...env,
 });
 
+/** What a tool complains of is kept: no secret may be in there either. */
+function keep(stderr) {
+  fs.mkdirSync(logs, { recursive: true });
+  fs.appendFileSync(path.join(logs, `tools-${process.pid}.log`), stderr);
+}
+
 /** Runs a line of bash to its end. */
 export function sh(line, { env = {}, cwd, input } = {}) {
-  return spawnSync('bash', ['-c', line], { env: shellEnv(env), cwd, input, encoding: 'utf8', timeout: 60_000 });
+  const done = spawnSync('bash', ['-c', line], { env: shellEnv(env), cwd, input, encoding: 'utf8', timeout: 60_000 });
+  keep(done.stderr);
+  return done;
 }
 
 const running = new Set();
@@ -25,7 +35,7 @@ export class Shell {
     this.process = spawn('bash', ['-c', line], { env: shellEnv(env), cwd, stdio: ['ignore', 'pipe', 'pipe'] });
     running.add(this.process);
     this.process.stdout.setEncoding('utf8').on('data', (text) => { this.stdout += text; });
-    this.process.stderr.setEncoding('utf8').on('data', (text) => { this.stderr += text; });
+    this.process.stderr.setEncoding('utf8').on('data', (text) => { this.stderr += text; keep(text); });
     this.ended = new Promise((resolve) => {
       this.process.once('close', (code, signal) => {
         running.delete(this.process);

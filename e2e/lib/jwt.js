@@ -1,12 +1,18 @@
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
+import { remember } from './canaries.js';
 
 const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 const body = (header, claims) => `${encode({ typ: 'JWT', ...header })}.${encode({ exp: Math.floor(Date.now() / 1000) + 3600, ...claims })}`;
 
+const signed = (text, signature) => {
+  remember('token', signature);
+  return `${text}.${signature}`;
+};
+
 /** An HS256 token. */
 export function token(secret, claims) {
   const text = body({ alg: 'HS256' }, claims);
-  return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
+  return signed(text, createHmac('sha256', secret).update(text).digest('base64url'));
 }
 
 const kinds = {
@@ -34,6 +40,6 @@ export class Signer {
   token(claims, header = {}) {
     const text = body({ alg: this.algorithm, kid: this.kid, ...header }, claims);
     const signature = sign(this.hash, Buffer.from(text), { key: this.privateKey, dsaEncoding: 'ieee-p1363' });
-    return `${text}.${signature.toString('base64url')}`;
+    return signed(text, signature.toString('base64url'));
   }
 }

@@ -1,6 +1,7 @@
 // A client with the four cursor lines of the client guide, and the audit of what it was promised.
 import { after } from 'node:test';
 import { io } from 'socket.io-client';
+import { remember } from './canaries.js';
 
 // A test that fails leaves its clients behind; they must not keep its process.
 const open = new Set();
@@ -87,6 +88,8 @@ export class Listener extends Record {
     });
     socket.on('connect', () => {
       this.connects += 1;
+      // Whoever knows it can speak for the client.
+      remember('engine-id', socket.io.engine.id.split('.').at(-1));
       // Rooms it has a cursor for are joined again by themselves.
       for (const room of rooms) if (!since[room]) socket.emit('join', { room }, () => {});
     });

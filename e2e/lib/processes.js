@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
+import { logs } from './canaries.js';
 import { freePort } from './ports.js';
 import { until } from './until.js';
 
@@ -11,10 +12,10 @@ process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
 /** A child process with its output in a file. */
 export class Child {
-  constructor(name, command, args, env = {}) {
-    fs.mkdirSync(artifacts, { recursive: true });
+  constructor(name, command, args, env = {}, folder = artifacts) {
+    fs.mkdirSync(folder, { recursive: true });
     this.name = name;
-    this.log = path.join(artifacts, `${name}-${process.pid}-${Date.now()}.log`);
+    this.log = path.join(folder, `${name}-${process.pid}-${Date.now()}.log`);
     const out = fs.openSync(this.log, 'w');
     this.process = spawn(command, args, { stdio: ['ignore', out, out], env: { ...process.env, ...env } });
     running.add(this.process);
@@ -59,9 +60,11 @@ export class Service extends Child {
       CARILLON_GATEWAY__POD: `${kind}-${ports.admin}`,
       CARILLON_BROKER__PARTITIONS: '8',
       CARILLON_LOG__FORMAT: 'text',
+      // No suite needs it; the last one looks for secrets in all that was logged.
+      CARILLON_LOG__LEVEL: 'trace',
       ...settings,
     };
-    const service = new Service(`${kind}-${ports.admin}`, process.env.E2E_BINARY, [kind], env);
+    const service = new Service(`${kind}-${ports.admin}`, process.env.E2E_BINARY, [kind], env, logs);
     service.url = `http://127.0.0.1:${ports.gateway}`;
     service.ingest = `http://127.0.0.1:${ports.ingest}`;
     service.grpc = `127.0.0.1:${ports.grpc}`;

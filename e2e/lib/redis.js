@@ -8,10 +8,12 @@ import { freePort } from './ports.js';
 import { until } from './until.js';
 
 export class Redis {
-  static async start(port) {
+  /** @param {{ port?: number, users?: string[] }} [what] `users`: lines of an ACL file */
+  static async start({ port, users = [] } = {}) {
     const redis = new Redis();
     redis.port = port ?? (await freePort());
     redis.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-redis-'));
+    fs.writeFileSync(path.join(redis.folder, 'users.acl'), users.map((line) => `${line}\n`).join(''));
     await redis.run();
     return redis;
   }
@@ -19,7 +21,7 @@ export class Redis {
   async run() {
     this.child = new Child(`redis-${this.port}`, 'redis-server', [
       '--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.folder,
-      '--maxmemory-policy', 'noeviction', '--appendonly', 'yes', '--save', '',
+      '--maxmemory-policy', 'noeviction', '--appendonly', 'yes', '--save', '', '--aclfile', path.join(this.folder, 'users.acl'),
     ]);
     await until('redis answers', () => this.cli('PING').trim() === 'PONG');
   }

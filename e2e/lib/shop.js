@@ -3,6 +3,7 @@ import { RedisStore } from 'connect-redis';
 import express from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
+import { remember } from './canaries.js';
 import { freePort } from './ports.js';
 
 export class Shop {
@@ -39,7 +40,11 @@ export class Shop {
   async ask(path, cookie) {
     const answer = await fetch(`${this.url}${path}`, { headers: cookie ? { cookie } : {} });
     await answer.text();
-    return answer.headers.getSetCookie().map((set) => set.split(';')[0]).at(-1) ?? cookie;
+    const set = answer.headers.getSetCookie().map((text) => text.split(';')[0]).at(-1);
+    const value = set?.slice(set.indexOf('=') + 1);
+    // As it is sent, as it is meant, and its parts: the login's id and the signature.
+    if (value) for (const text of [value, decodeURIComponent(value), ...decodeURIComponent(value).slice(2).split('.')]) remember('cookie', text);
+    return set ?? cookie;
   }
 
   async kill() {

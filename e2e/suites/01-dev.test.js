@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import test, { after, before } from 'node:test';
 import { io } from 'socket.io-client';
+import { canary } from '../lib/canaries.js';
 import { post } from '../lib/producer.js';
 import { Service } from '../lib/processes.js';
 import { until } from '../lib/until.js';
@@ -11,7 +12,7 @@ let dev;
 before(async () => { dev = await Service.start('dev'); });
 after(() => dev?.kill());
 
-const data = { text: 'grüße, 世界 🔔', nested: [{ deep: { er: [1, 2.5, null, true] } }], empty: '' };
+const data = { text: `grüße, 世界 🔔 ${canary('payload')}`, nested: [{ deep: { er: [1, 2.5, null, true] } }], empty: '' };
 
 const transports = {
   'default options (polling, then upgrade)': {},
@@ -29,7 +30,7 @@ for (const [name, options] of Object.entries(transports)) {
     assert.equal(joined.ok, true);
     const curl = execFileSync('curl', ['-sS', '-X', 'POST', `${dev.ingest}/v1/messages`, '-H', 'content-type: application/json', '-d', JSON.stringify({ to: { room: 'lobby' }, event: 'price', data })]);
     const { id, rooms } = JSON.parse(curl);
-    const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+    const bytes = Buffer.from([...Array.from({ length: 256 }, (_, byte) => byte), ...Buffer.from(canary('payload'))]);
     const binary = await post(dev.ingest, { to: { room: 'lobby' }, event: 'blob', data_base64: bytes.toString('base64') });
     assert.equal(binary.status, 202);
     const messages = await until('both came', () => {

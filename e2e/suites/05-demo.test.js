@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
 import { io } from 'socket.io-client';
+import { canary } from '../lib/canaries.js';
 import { Listener } from '../lib/listener.js';
 import { Service } from '../lib/processes.js';
 import { Proxy } from '../lib/proxy.js';
@@ -44,7 +45,7 @@ test('every tab shows the 100 lines in order, once', async () => {
   first = await start('dispatcher', { CARILLON_REDIS__URL: `redis://127.0.0.1:${proxy.port}` });
   const tabs = gateways.map((gateway) => new Listener(gateway.url));
   await until('the tabs are settled', () => tabs.every((tab) => tab.settled));
-  const pushed = Array.from({ length: 100 }, (_, n) => `line ${n}`);
+  const pushed = Array.from({ length: 100 }, (_, n) => canary('payload', `line ${n}`));
   for (const line of pushed) redis.cli('RPUSH', 'message', line);
   await taken;
   await start('dispatcher');
@@ -56,9 +57,9 @@ test('every tab shows the 100 lines in order, once', async () => {
   }
   const chat = io(gateways[0].url, { forceNew: true });
   await until('connected', () => chat.connected);
-  chat.emit('chat message', 'hello');
+  chat.emit('chat message', canary('payload'));
   for (const tab of tabs) {
-    await until('the chat line came', () => tab.of('all').some(({ data }) => data === `${chat.id}: hello`));
+    await until('the chat line came', () => tab.of('all').some(({ data }) => data === `${chat.id}: ${canary('payload')}`));
   }
   chat.close();
   tabs.forEach((tab) => tab.close());

@@ -7,6 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
 import { io } from 'socket.io-client';
+import { canary } from '../lib/canaries.js';
 import { Listener } from '../lib/listener.js';
 import { post } from '../lib/producer.js';
 import { Service } from '../lib/processes.js';
@@ -17,7 +18,7 @@ const children = [];
 let redis;
 let gateway;
 let ingest;
-const key = 'a key';
+const key = canary('producer-key');
 const authorization = { authorization: `Bearer ${key}` };
 
 before(async () => {
@@ -43,9 +44,9 @@ before(async () => {
 });
 after(async () => { for (const child of children.reverse()) await child.kill(); });
 
-const message = { to: { room: 'lobby' }, event: 'price', data: 1 };
+const message = { to: { room: 'lobby' }, event: 'price', data: canary('payload') };
 const refusals = [
-  ['malformed JSON', '{"to": "all",\n "event": }', [400, 422], /line|column/],
+  ['malformed JSON', `{"to": "all", "data": "${canary('payload')}",\n "event": }`, [400, 422], /line|column/],
   ['an unknown field', { ...message, colour: 'red' }, [400, 422], /colour/],
   ['a wrong type', { ...message, event: 7 }, [400, 422], /event/],
   ['a bad room name', { ...message, to: { room: 'a\u0007b' } }, [400, 422], /room/],
@@ -65,7 +66,7 @@ for (const [name, body, statuses, says] of refusals) {
 
 test('no key and a wrong key are 401', async () => {
   assert.equal((await post(ingest.ingest, message)).status, 401);
-  assert.equal((await post(ingest.ingest, message, { authorization: 'Bearer nonsense' })).status, 401);
+  assert.equal((await post(ingest.ingest, message, { authorization: `Bearer ${canary('producer-key', 'wrong')}` })).status, 401);
 });
 
 test('the same idempotency key with another body is 422', async () => {

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
+import { canary } from '../lib/canaries.js';
 import { Listener } from '../lib/listener.js';
 import { Producer } from '../lib/producer.js';
 import { Service } from '../lib/processes.js';
@@ -45,7 +46,7 @@ const stopReading = (client) => client.socket.io.engine.transport.ws._socket.pau
 const readAgain = (client) => client.socket.io.engine.transport.ws._socket.resume();
 const flood = async (room) => {
   for (let batch = 0; batch < MESSAGES / 100; batch += 1) {
-    await producer.batch(Array.from({ length: 100 }, (_, n) => ({ to: { room }, event: 'tick', data: { number: batch * 100 + n, padding: 'x'.repeat(5_000) } })));
+    await producer.batch(Array.from({ length: 100 }, (_, n) => ({ to: { room }, event: 'tick', data: { number: batch * 100 + n, padding: canary('payload').padEnd(5_000, 'x') } })));
   }
 };
 

@@ -55,7 +55,7 @@ test('a service started before Redis waits for it', async () => {
     const { ok, text } = await gateway.readiness();
     return !ok && /fail/.test(text);
   });
-  const redis = await Redis.start(port);
+  const redis = await Redis.start({ port });
   await gateway.ready();
   assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
   await redis.stop();

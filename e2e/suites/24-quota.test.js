@@ -5,12 +5,14 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
+import { canary } from '../lib/canaries.js';
 import { post } from '../lib/producer.js';
 import { Service } from '../lib/processes.js';
 import { until } from '../lib/until.js';
 
-const hash = (key) => createHash('sha256').update(key).digest('hex');
-const as = (key) => ({ authorization: `Bearer ${key}` });
+const secretOf = (key) => canary('producer-key', key);
+const hash = (key) => createHash('sha256').update(secretOf(key)).digest('hex');
+const as = (key) => ({ authorization: `Bearer ${secretOf(key)}` });
 const message = { to: { room: 'lobby' }, event: 'price', data: 1 };
 const batch = (count) => Array.from({ length: count }, () => message);
 let dev;

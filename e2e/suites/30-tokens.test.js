@@ -5,6 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
 import { io } from 'socket.io-client';
+import { canary, remember } from '../lib/canaries.js';
 import { Issuer } from '../lib/jwks.js';
 import { Signer, token } from '../lib/jwt.js';
 import { Producer } from '../lib/producer.js';
@@ -12,13 +13,12 @@ import { Service } from '../lib/processes.js';
 import { Redis } from '../lib/redis.js';
 import { until } from '../lib/until.js';
 
-const secret = 'the tower knows';
+const secret = canary('token-key');
 const aud = 'push';
 const iss = 'https://login.example.com';
 const signers = ['RS256', 'ES256', 'EdDSA'].map((algorithm) => new Signer(algorithm));
 const children = [];
 const sockets = [];
-const sent = new Set();
 let settings;
 let gateway;
 let producer;
@@ -31,7 +31,7 @@ const start = async (kind, more = {}) => {
   return service;
 };
 const connect = (to, auth, options = {}) => {
-  if (typeof auth?.token === 'string') sent.add(auth.token);
+  if (typeof auth?.token === 'string') remember('token', auth.token);
   const socket = io(to.url, { auth, forceNew: true, transports: ['websocket'], reconnectionDelay: 50, reconnectionDelayMax: 100, ...options });
   socket.got = [];
   socket.onAny((event, ...got) => socket.got.push([event, ...got]));
@@ -49,7 +49,7 @@ const refusal = async (to, bad, options) => {
   return error.message.split(':')[0];
 };
 const ask = (socket, event, argument) => {
-  if (event === 'refresh' && argument.token) sent.add(argument.token);
+  if (event === 'refresh' && argument.token) remember('token', argument.token);
   return socket.timeout(10_000).emitWithAck(event, argument);
 };
 const counted = (to, code) => to.metric('carillon_gateway_handshakes_refused_total', `code="${code}"`);
@@ -81,7 +81,6 @@ before(async () => {
     CARILLON_IDENTITY__AUDIENCE: `other,${aud}`,
     CARILLON_IDENTITY__ISSUERS: iss,
     CARILLON_IDENTITY__REFRESH_GRACE: '1s',
-    CARILLON_LOG__LEVEL: 'trace',
   };
   issuer = await Issuer.start();
   children.push({ kill: () => issuer.leave() });
@@ -230,16 +229,4 @@ test('a client that asks for a token when it connects comes back by itself after
   socket.on('connect', () => ids.add(socket.id));
   await until('it is in for the second time', () => ids.size === 2 && socket.connected);
   assert.equal(tokens, 2);
-});
-
-test('no token is in any log', () => {
-  assert.ok(sent.size > 20);
-  for (const child of children.filter((one) => one.output)) {
-    const log = child.output();
-    for (const one of sent) {
-      const secrets = one.split('.').filter((part) => part.length > 20);
-      for (const part of secrets.slice(-1)) assert.ok(!log.includes(part), `${child.log} has a part of a token`);
-    }
-    assert.ok(!log.includes(secret), child.log);
-  }
 });

@@ -6,6 +6,7 @@ import path from 'node:path';
 import test, { after, before } from 'node:test';
 import { chromium } from 'playwright-core';
 import { io } from 'socket.io-client';
+import { canary, remember } from '../lib/canaries.js';
 import { token } from '../lib/jwt.js';
 import { Producer } from '../lib/producer.js';
 import { Service } from '../lib/processes.js';
@@ -13,12 +14,11 @@ import { Redis } from '../lib/redis.js';
 import { Shop } from '../lib/shop.js';
 import { until } from '../lib/until.js';
 
-const secret = 'the shop knows too';
-const former = 'what the shop knew before';
+const secret = canary('cookie-key', 'now');
+const former = canary('cookie-key', 'before');
 const app = 'http://app.example.com';
 const children = [];
 const sockets = [];
-const cookies = new Set();
 let settings;
 let redis;
 let store;
@@ -38,7 +38,7 @@ const start = async (kind, more = {}) => {
   return service;
 };
 const connect = (to, cookie, { headers = {}, ...options } = {}) => {
-  if (cookie) cookies.add(cookie);
+  if (cookie) remember('cookie', cookie.slice(cookie.indexOf('=') + 1));
   const extraHeaders = { ...(cookie && { cookie }), ...headers };
   const socket = io(to.url, { extraHeaders, forceNew: true, transports: ['websocket'], reconnectionDelay: 50, reconnectionDelayMax: 100, ...options });
   socket.got = [];
@@ -58,10 +58,10 @@ const refusal = async (to, cookie, options) => {
 };
 const counted = (to, code) => to.metric('carillon_gateway_handshakes_refused_total', `code="${code}"`);
 // As `docs/security.md` says: a user that may look at logins and nothing else.
-const allowLooks = () => store.cli('ACL', 'SETUSER', 'carillon', 'on', '>look', '~sess:*', 'resetchannels', '-@all', '+get', '+info');
+const allowLooks = () => store.cli('ACL', 'SETUSER', 'carillon', 'on', `>${canary('redis-password', 'look')}`, '~sess:*', 'resetchannels', '-@all', '+get', '+info');
 const hears = async (socket, user) => {
   await connected(socket);
-  const data = `${user} ${Math.random()}`;
+  const data = canary('payload', `${user} ${Math.random()}`);
   await producer.send({ to: { user }, event: 'hello', data });
   await until(`${user} heard it`, () => socket.got.some(([event, got]) => event === 'hello' && got === data));
 };
@@ -77,11 +77,10 @@ before(async () => {
     CARILLON_POLICY__FILE: policyFile('policy.yaml', 'anonymous: { sessions: false, producers: true }\n'),
     CARILLON_IDENTITY__HS256_SECRET: 'for tokens',
     CARILLON_IDENTITY__COOKIE__SECRETS: `${secret},${former}`,
-    CARILLON_IDENTITY__COOKIE__STORE__URL: store.url.replace('//', '//carillon:look@'),
+    CARILLON_IDENTITY__COOKIE__STORE__URL: store.url.replace('//', `//carillon:${canary('redis-password', 'look')}@`),
     CARILLON_IDENTITY__COOKIE__STORE__TIMEOUT: '500ms',
     CARILLON_IDENTITY__COOKIE__USER__PREFIX: 'shop-',
     CARILLON_GATEWAY__ORIGINS: app,
-    CARILLON_LOG__LEVEL: 'trace',
   };
   shop = await Shop.start({ redis: store.url, secret });
   children.push(shop);
@@ -244,14 +243,4 @@ test('the store goes away: clients come back by themselves when it does, or are 
   await store.run();
   allowLooks();
   await hears(late, 'shop-ida');
-});
-
-test('no cookie and no secret is in any log', () => {
-  assert.ok(cookies.size > 5);
-  for (const child of children.filter((one) => one.output)) {
-    const log = child.output();
-    for (const hidden of [secret, former, ...[...cookies].map((cookie) => cookie.split('=').at(-1)).filter((value) => value.length > 20)]) {
-      assert.ok(!log.includes(hidden) && !log.includes(decodeURIComponent(hidden)), child.log);
-    }
-  }
 });

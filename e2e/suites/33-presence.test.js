@@ -5,12 +5,13 @@ import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
 import { io } from 'socket.io-client';
+import { canary } from '../lib/canaries.js';
 import { token } from '../lib/jwt.js';
 import { Service } from '../lib/processes.js';
 import { Redis } from '../lib/redis.js';
 import { until } from '../lib/until.js';
 
-const secret = 'the tower knows';
+const secret = canary('token-key');
 const GRACE = 3_000;
 const room = 'lobby';
 const children = [];

@@ -5,13 +5,14 @@ import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
 import { Balancer } from '../lib/balancer.js';
+import { canary } from '../lib/canaries.js';
 import { Listener } from '../lib/listener.js';
 import { Producer } from '../lib/producer.js';
 import { Service } from '../lib/processes.js';
 import { Redis } from '../lib/redis.js';
 import { until } from '../lib/until.js';
 
-const secret = 'what all the gateways know';
+const secret = canary('forwarding-secret');
 const children = [];
 let settings;
 let gateways;
@@ -65,10 +66,10 @@ test('handshake, upgrade, publish and recovery work wherever each request goes',
   assert.ok((await sum('carillon_gateway_forwarded_websockets', '')) > 0);
 
   for (const client of clients) {
-    const receipt = await client.socket.emitWithAck('publish', { room: 'news', event: 'note', data: { from: client.socket.id } });
+    const receipt = await client.socket.emitWithAck('publish', { room: 'news', event: 'note', data: { from: client.socket.id, text: canary('payload') } });
     producer.keep({ id: receipt.id, rooms: [{ room: 'news', offset: receipt.offset }] });
   }
-  for (let n = 0; n < 50; n += 1) await producer.send({ to: { room: 'news' }, event: 'tick', data: 'é'.repeat(n) });
+  for (let n = 0; n < 50; n += 1) await producer.send({ to: { room: 'news' }, event: 'tick', data: canary('payload', 'é'.repeat(n)) });
   const all = () => clients.every((client) => client.of('news').length === clients.length + 50);
   await until('all have everything', all, 60_000);
   clients.forEach((client) => client.socket.io.engine.close());

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
+import { canary } from '../lib/canaries.js';
 import { Shell, sh } from '../lib/cli.js';
 import { token } from '../lib/jwt.js';
 import { Listener } from '../lib/listener.js';
@@ -13,7 +14,8 @@ import { Service } from '../lib/processes.js';
 import { Redis } from '../lib/redis.js';
 import { until } from '../lib/until.js';
 
-const secret = 'a secret that signs tokens';
+const secret = canary('token-key');
+const slowKey = canary('producer-key', 'slow');
 const children = [];
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-cli-'));
 let redis;
@@ -51,7 +53,7 @@ before(async () => {
     '- { match: "*", join: anyone, history: { size: 10000, bytes: 64MiB } }',
     'producers:',
     `- { name: examples, key_sha256: "${createHash('sha256').update('secret').digest('hex')}", rooms: ["*"], rate: 1000/s }`,
-    `- { name: slow, key_sha256: "${createHash('sha256').update('slow').digest('hex')}", rooms: ["*"], rate: 5/s }`,
+    `- { name: slow, key_sha256: "${createHash('sha256').update(slowKey).digest('hex')}", rooms: ["*"], rate: 5/s }`,
   ].join('\n'));
   fs.writeFileSync(path.join(folder, 'avatar.png'), Buffer.from([0x89, 0x50, 0x4e, 0x47, 0xff, 0x00]));
   settings = { CARILLON_REDIS__URL: redis.url, CARILLON_POLICY__FILE: path.join(folder, 'policy.yaml'), CARILLON_IDENTITY__HS256_SECRET: secret };
@@ -94,7 +96,7 @@ test('push keeps its rate, and the same name sends nothing twice', () => {
 });
 
 test('push waits where it is told to, and says which line is wrong', () => {
-  const slow = ok('seq 12 | carillon push --all --event tick --rate 20/s --output json', { env: { CARILLON_CLIENT__KEY: 'slow' } });
+  const slow = ok('seq 12 | carillon push --all --event tick --rate 20/s --output json', { env: { CARILLON_CLIENT__KEY: slowKey } });
   assert.equal(json(slow.stdout).filter(({ outcome }) => outcome === 'accepted').length, 12);
   const wrong = run(`(echo 1; head -c 70000 /dev/zero | tr '\\0' x; echo; echo 3) | carillon push --all --output json`);
   assert.equal(wrong.status, 1, wrong.stderr);

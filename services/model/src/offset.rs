@@ -49,12 +49,13 @@ impl Offset {
         }
     }
 
-    /// The least offset above this one.
+    /// The least offset above this one; there is none above the greatest, so that is its own.
     #[must_use]
     pub const fn just_above(self) -> Self {
-        match self.sequence {
-            u64::MAX => Self::new(self.milliseconds.saturating_add(1), 0),
-            sequence => Self::new(self.milliseconds, sequence + 1),
+        match (self.milliseconds, self.sequence) {
+            (u64::MAX, u64::MAX) => Self::MAX,
+            (milliseconds, u64::MAX) => Self::new(milliseconds + 1, 0),
+            (milliseconds, sequence) => Self::new(milliseconds, sequence + 1),
         }
     }
 }
@@ -122,6 +123,7 @@ mod tests {
             assert_eq!(offset.just_below().just_above(), offset);
         }
         assert_eq!(Offset::new(5, 0).just_below(), Offset::new(4, u64::MAX));
+        assert_eq!(Offset::MAX.just_above(), Offset::MAX);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
         ) => Verdict::Wait,
         ErrorKind::Server(ServerErrorKind::NoPerm) => failed(
             BrokerError::Misconfigured(format!(
-                "Redis does not allow it ({text}); see docs/redis.md for the ACL rules"
+                "Redis does not allow it ({text}); see docs/security.md for the ACL rules"
             )),
             false,
         ),
@@ -51,6 +51,19 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
             // Writes are refused while the server cannot keep them: MISCONF, NOREPLICAS.
             Some("MISCONF" | "NOREPLICAS") => failed(BrokerError::Unavailable(text), false),
             Some("BUSY" | "UNBLOCKED") => failed(BrokerError::Unavailable(text), true),
+            // Inside a script, which may have done a part of its work. The text doesn't name the command.
+            _ if text.contains("The user executing the script can't") => {
+                let text = format!(
+                    "Redis does not allow a command of a script to this user ({text}); its ACL LOG names the command, \
+                     docs/security.md has the ACL rules"
+                );
+                let error = if writes {
+                    BrokerError::Unknown(text)
+                } else {
+                    BrokerError::Misconfigured(text)
+                };
+                failed(error, false)
+            }
             _ if text.contains("OOM command not allowed") => failed(BrokerError::OutOfMemory(text), false),
             _ if text.contains("WRONGTYPE") => failed(BrokerError::Corrupt(text), false),
             _ if text.contains("cluster support disabled") => failed(

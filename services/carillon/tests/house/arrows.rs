@@ -35,6 +35,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "carillon-model",
         ],
     ),
+    // It stands beside the binary: it tries the services' parsers.
+    (
+        "carillon-fuzz",
+        &["carillon-ingest", "carillon-gateway", "carillon-model"],
+    ),
     // It stands beside the binary: it drives the services' own code, on a broker of its own.
     (
         "carillon-simulator",
@@ -56,6 +61,7 @@ const ONLY_FOR: &[(&str, &[&str])] = &[
     ("socketioxide", &["carillon-gateway"]),
     ("engineioxide", &["carillon-gateway"]),
     ("mimalloc", &["carillon"]),
+    ("libfuzzer-sys", &["carillon-fuzz"]),
 ];
 
 /// The model does no I/O and knows no runtime.

@@ -18,6 +18,7 @@
 //! let traceparent = span.in_scope(trace_context::current_traceparent); // travels in the message
 //! ```
 
+mod discretion;
 mod ids;
 mod json;
 mod sampler;
@@ -48,6 +49,7 @@ use crate::{
     build_info::BUILD,
     settings::{LogFormat, LogSettings, TelemetrySettings},
 };
+use discretion::discreet;
 use ids::TraceIds;
 use json::JsonLines;
 use sampler::Decisions;
@@ -153,7 +155,8 @@ where
     let spans = filter_fn(|metadata| metadata.is_span() && *metadata.level() <= Level::INFO)
         .with_max_level_hint(LevelFilter::INFO);
     let wanted = filter_fn(move |metadata| exports || metadata.target() != HOP);
-    let lines = log_layer(log.format, ids.clone(), writer).with_filter(wanted.and(level.or(spans)));
+    let lines =
+        log_layer(log.format, ids.clone(), writer).with_filter(wanted.and(level.or(spans)).and(discreet()));
     // It wants no spans of its own, and must not keep those alive that nobody else wants.
     let told = ids.with_filter(LevelFilter::OFF);
     let subscriber = Registry::default().with(traces).with(lines).with(told);

@@ -201,6 +201,25 @@ fn a_context_is_found_in_any_kind_of_metadata() {
 }
 
 #[test]
+fn what_libraries_quote_is_logged_at_no_level() {
+    for level in [
+        "trace",
+        "info,axum::rejection=trace,tungstenite=trace,engineioxide=trace",
+    ] {
+        let (dispatch, lines) = logging(LogFormat::Text, level);
+        tracing::dispatcher::with_default(&dispatch, || {
+            tracing::trace!(target: "axum::rejection", body = "a secret", "rejecting request");
+            tracing::trace!(target: "tungstenite::protocol::frame", "a secret");
+            tracing::error!(target: "engineioxide", "a secret");
+            tracing::error!(target: "tungstenite_of_another_kind", "this one is let through");
+        });
+        let text = lines.text();
+        assert!(!text.contains("a secret"), "{level}: {text}");
+        assert!(text.contains("let through"), "{level}: {text}");
+    }
+}
+
+#[test]
 fn a_trace_goes_through_in_headers_and_text() {
     let (dispatch, _lines) = logging(LogFormat::Json, "info");
     tracing::dispatcher::with_default(&dispatch, || {

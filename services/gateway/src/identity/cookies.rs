@@ -60,7 +60,7 @@ impl CookieSecrets {
 
     /// The id of a cookie with one of these signatures. Compared in constant time: how far a guess was right must not
     /// show in how long it took.
-    fn open<'a>(&self, value: &'a str) -> Option<&'a str> {
+    pub(super) fn open<'a>(&self, value: &'a str) -> Option<&'a str> {
         let (id, signature) = value.strip_prefix("s:")?.rsplit_once('.')?;
         let signature = STANDARD_NO_PAD.decode(signature.trim_end_matches('=')).ok()?;
         let signed = |secret: &hmac::Key| hmac::verify(secret, id.as_bytes(), &signature).is_ok();
@@ -143,7 +143,7 @@ fn is_over(login: &Value) -> bool {
 }
 
 /// The value of a cookie of this name, the first one, as Node's parser has it.
-fn cookie(cookies: &str, name: &str) -> Option<String> {
+pub(super) fn cookie(cookies: &str, name: &str) -> Option<String> {
     cookies.split(';').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
         let value = value.trim();

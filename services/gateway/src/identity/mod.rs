@@ -8,6 +8,8 @@
 //! brings the store. What a client brought is never in a log, an error or a `Debug`.
 
 mod cookies;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod jwks;
 mod jwks_url;
 mod keys;

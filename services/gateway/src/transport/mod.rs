@@ -24,6 +24,8 @@ mod engine;
 mod expiry;
 mod flow;
 mod frames;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handshake;
 mod http;
 mod incoming;

@@ -45,7 +45,7 @@ impl<B> Posted<B> {
         Self { body, place }
     }
 
-    fn without_breaks(&mut self, bytes: Bytes) -> Bytes {
+    pub(super) fn without_breaks(&mut self, bytes: Bytes) -> Bytes {
         if self.place == Place::Old {
             return bytes;
         }

@@ -40,22 +40,12 @@ impl Session {
 
     /// Takes the request `publish`.
     pub(super) fn publish(&self, event: &Event<'_>, attachments: &[Bytes]) -> Result<Request, Refusal> {
-        let request: PublishRequest<'_> = payload(event)?;
+        let publish = read(event, attachments)?;
+        let trace = self.trace("publish");
         let publish = Publish {
-            room: room(request.room)?,
-            event: EventName::new(request.event).map_err(|error| bad_request(format!("`event`: {error}")))?,
-            data: match request.data {
-                None if attachments.is_empty() => Data::NULL,
-                None => return Err(hidden_binary()),
-                Some(data) => data_of(data, attachments).ok_or_else(hidden_binary)?,
-            },
-            key: request.key.filter(|key| !key.is_empty()),
-            trace: self.trace("publish"),
+            trace: trace.clone(),
+            ..publish
         };
-        if publish.key.as_ref().is_some_and(|key| key.len() > 200) {
-            return Err(bad_request("`key` has at most 200 bytes"));
-        }
-        let trace = publish.trace.clone();
         let receipt = self.handle.enqueue_publish(publish)?;
         Ok(Request::Published(receipt, trace))
     }
@@ -76,6 +66,26 @@ impl Session {
         let receipt = self.handle.enqueue_event(&event.name, data, trace.clone())?;
         Ok(Request::Published(receipt, trace))
     }
+}
+
+/// The request `publish`, not yet traced.
+pub(super) fn read(event: &Event<'_>, attachments: &[Bytes]) -> Result<Publish, Refusal> {
+    let request: PublishRequest<'_> = payload(event)?;
+    let publish = Publish {
+        room: room(request.room)?,
+        event: EventName::new(request.event).map_err(|error| bad_request(format!("`event`: {error}")))?,
+        data: match request.data {
+            None if attachments.is_empty() => Data::NULL,
+            None => return Err(hidden_binary()),
+            Some(data) => data_of(data, attachments).ok_or_else(hidden_binary)?,
+        },
+        key: request.key.filter(|key| !key.is_empty()),
+        trace: Span::none(),
+    };
+    if publish.key.as_ref().is_some_and(|key| key.len() > 200) {
+        return Err(bad_request("`key` has at most 200 bytes"));
+    }
+    Ok(publish)
 }
 
 fn hidden_binary() -> Refusal {

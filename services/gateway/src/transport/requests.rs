@@ -69,7 +69,7 @@ pub(super) enum Request {
 
 impl Request {
     /// The room it must not overtake others in.
-    fn room(&self) -> Option<&Room> {
+    pub(super) fn room(&self) -> Option<&Room> {
         match self {
             Self::Join(room, ..) | Self::Leave(room) | Self::History(room, ..) | Self::Presence(room) => {
                 Some(room)
@@ -131,13 +131,11 @@ impl Session {
         let (label, request) = match event.name.as_str() {
             _ if verdict == Verdict::Close => return Ok(Heard::Flood),
             _ if let Verdict::Refuse(refusal) = verdict => ("event", Err(refusal)),
-            "join" => ("join", join(&event)),
-            "leave" => ("leave", leave(&event)),
-            "history" => ("history", history(&event)),
-            "presence" => ("presence", room_of(&event).map(Request::Presence)),
-            "refresh" => ("refresh", refresh(&event)),
             "publish" => ("publish", self.publish(&event, &attachments)),
-            _ => ("event", self.policy_event(&event, &attachments)),
+            name => match own(name, &event) {
+                Some((label, request)) => (label, request),
+                None => ("event", self.policy_event(&event, &attachments)),
+            },
         };
         metrics.request(label);
         let request = request.unwrap_or_else(|refusal| {
@@ -271,6 +269,19 @@ async fn work(session: Arc<Session>) {
             () = session.line.arrived.notified() => {}
         }
     }
+}
+
+/// What a client asks for with one of our events but `publish`; `None` if it is none of ours.
+/// With the name that metrics have for it.
+pub(super) fn own(name: &str, event: &Event<'_>) -> Option<(&'static str, Result<Request, Refusal>)> {
+    Some(match name {
+        "join" => ("join", join(event)),
+        "leave" => ("leave", leave(event)),
+        "history" => ("history", history(event)),
+        "presence" => ("presence", room_of(event).map(Request::Presence)),
+        "refresh" => ("refresh", refresh(event)),
+        _ => return None,
+    })
 }
 
 fn join(event: &Event<'_>) -> Result<Request, Refusal> {

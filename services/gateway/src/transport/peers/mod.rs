@@ -7,7 +7,7 @@
 //! What is handed on is proved ([`proof`]), counted, and bounded in number. It is handed on once: an owner that doesn't
 //! have the session says so, and the client connects anew with its cursors.
 
-mod name;
+pub(super) mod name;
 mod proof;
 
 use std::{sync::Arc, time::Duration};
