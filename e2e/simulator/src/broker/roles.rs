@@ -295,6 +295,10 @@ impl Inspection for SimulatedBroker {
     async fn held_rooms(&self, _: Option<&RoomsCursor>, _: usize) -> Result<RoomsPage> {
         Ok(RoomsPage::default())
     }
+
+    async fn waiting(&self) -> Result<Vec<u64>> {
+        Ok(Vec::new())
+    }
 }
 
 #[async_trait]

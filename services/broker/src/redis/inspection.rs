@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use carillon_model::Room;
+use futures::future::try_join_all;
 use redis::cmd;
 
 use super::{RedisBroker, call::Call, node, reply};
@@ -52,6 +53,15 @@ impl Inspection for RedisBroker {
             cursor => Some(RoomsCursor(format!("{server}:{cursor}"))),
         };
         Ok(RoomsPage { rooms, next })
+    }
+
+    async fn waiting(&self) -> Result<Vec<u64>> {
+        let lengths = self.partitions().partitions().map(|partition| async move {
+            let key = self.keys().queue(partition);
+            let length = reply::number(self.call(Call::command("XLEN", &key).arg(&key)).await?)?;
+            Ok(u64::try_from(length).unwrap_or_default())
+        });
+        try_join_all(lengths).await
     }
 }
 

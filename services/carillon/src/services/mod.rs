@@ -5,6 +5,7 @@ pub(crate) mod dispatcher;
 pub(crate) mod gateway;
 pub(crate) mod identity;
 pub(crate) mod ingest;
+pub(crate) mod operator;
 
 use carillon_broker::SharedBroker;
 use carillon_chassis::{live::Live, run::Chassis};
@@ -36,12 +37,17 @@ impl Ground {
 
     /// Cancelled when the process is told to end.
     pub(crate) fn draining(&self) -> CancellationToken {
-        let token = CancellationToken::new();
-        let (drain, told) = (self.chassis.drain.clone(), token.clone());
-        tokio::spawn(async move {
-            drain.signaled().await;
-            told.cancel();
-        });
-        token
+        draining(&self.chassis)
     }
+}
+
+/// Cancelled when the process is told to end.
+fn draining(chassis: &Chassis<Settings>) -> CancellationToken {
+    let token = CancellationToken::new();
+    let (drain, told) = (chassis.drain.clone(), token.clone());
+    tokio::spawn(async move {
+        drain.signaled().await;
+        told.cancel();
+    });
+    token
 }

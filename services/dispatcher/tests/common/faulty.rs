@@ -419,6 +419,9 @@ impl Inspection for Faulty {
     async fn held_rooms(&self, after: Option<&RoomsCursor>, limit: usize) -> Result<RoomsPage> {
         through!(self.held_rooms(after, limit))
     }
+    async fn waiting(&self) -> Result<Vec<u64>> {
+        through!(self.waiting())
+    }
 }
 
 #[async_trait]

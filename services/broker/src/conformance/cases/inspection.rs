@@ -12,6 +12,7 @@ use crate::{
 pub(super) const CASES: &[Case] = &[
     case!(the_routes_of_a_room_can_be_looked_at),
     case!(every_held_room_is_on_some_page),
+    case!(what_waits_in_the_queues_is_counted),
 ];
 
 async fn the_routes_of_a_room_can_be_looked_at(stage: Stage) {
@@ -79,4 +80,21 @@ async fn every_held_room_is_on_some_page(stage: Stage) {
         .unwrap();
     held.remove(&gone);
     assert_eq!(listed(&stage, 5).await, held);
+}
+
+async fn what_waits_in_the_queues_is_counted(stage: Stage) {
+    let waiting = async || stage.broker.waiting().await.unwrap();
+    let partitions = stage.broker.partitions().partitions().count();
+    assert_eq!(waiting().await, vec![0; partitions]);
+    for text in ["one", "two", "three"] {
+        stage.append(&stage.room(0), text).await;
+    }
+    let index = stage.partition.index();
+    assert_eq!(waiting().await[index], 3);
+    let mut owner = stage.own("owner").await;
+    let head = owner.read_head(2).await.unwrap();
+    owner.trim(head.items[1].offset).await;
+    assert_eq!(waiting().await[index], 1);
+    owner.drain().await;
+    assert_eq!(waiting().await, vec![0; partitions]);
 }

@@ -35,6 +35,11 @@ pub fn read_after(
     }
 }
 
+/// How much is not yet handled.
+pub fn waiting(state: &ServerState, now: u64, partition: Partition) -> u64 {
+    state.partition(partition, now).queue.len() as u64
+}
+
 /// Acknowledges everything up to an offset.
 pub fn trim(
     state: &mut ServerState,

@@ -41,6 +41,16 @@ impl Inspection for MemoryBroker {
         }
         Ok(page)
     }
+
+    async fn waiting(&self) -> Result<Vec<u64>> {
+        let mut lengths = Vec::new();
+        for partition in Broker::partitions(self).partitions() {
+            consume_budget().await;
+            let server = self.of_partition(partition);
+            lengths.push(server.read(|state, now| ops::queue::waiting(state, now, partition)));
+        }
+        Ok(lengths)
+    }
 }
 
 /// The partition and the room that were last on a page.
