@@ -4,13 +4,14 @@ import { kubectl, must } from './cluster.js';
 
 const NAMES = ['pushclusters', 'pushrooms', 'pushproducers'].map((plural) => `${plural}.carillon.dev`);
 
-/** Makes the kinds known. The answer is whether they were not before. */
+/** Whether the API server knows the kinds. */
+export const known = () => kubectl(['get', 'crd', ...NAMES]).ok;
+
+/** Makes the kinds known. */
 export function define() {
-  const before = kubectl(['get', 'crd', ...NAMES]).ok;
   const text = execFileSync(process.env.E2E_BINARY, ['operator', 'crds'], { encoding: 'utf8' });
   must(['apply', '--server-side', '--force-conflicts', '-f', '-'], text);
   must(['wait', '--for=condition=Established', ...NAMES.map((name) => `crd/${name}`)]);
-  return !before;
 }
 
 /** Takes the kinds away again. */

@@ -32,11 +32,8 @@ pub(crate) fn watch(
     let (writer, policy) = live(otherwise);
     tokio::spawn(async move {
         let mut seen = String::new();
-        // The first look is at once: a process that starts must not answer by the defaults for longer than it has to.
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            looks.tick().await;
+            tokio::time::sleep(LOOK).await;
             let snapshot = match broker.load_policy().await {
                 Ok(Some(snapshot)) if snapshot.revision != seen => snapshot,
                 // Away or unchanged: what holds goes on holding.

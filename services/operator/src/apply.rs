@@ -35,7 +35,7 @@ pub(crate) enum ApplyError {
 impl ApplyError {
     /// Whether the object is not there (any more).
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, Self::Api(kube::Error::Api(status)) if status.is_not_found())
+        matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 404)
     }
 }
 

@@ -10,7 +10,7 @@ use k8s_openapi::api::{
     core::v1::{Pod, Secret},
 };
 
-pub use seen::{Place, Seen};
+pub(crate) use seen::{Place, Seen};
 pub(crate) use watches::{Scope, Troubles, Watches};
 
 use crate::resources::{PushClusterSpec, PushProducerSpec, PushRoomSpec};

@@ -11,24 +11,24 @@ use crate::resources::condition::Condition;
 
 /// An object. A spec that can't be read stops nothing but itself.
 #[derive(Clone, Debug)]
-pub struct Seen<S> {
+pub(crate) struct Seen<S> {
     /// Its kind.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Its metadata, which is always readable.
-    pub meta: ObjectMeta,
+    pub(crate) meta: ObjectMeta,
     /// Its spec, or what can't be read of it.
-    pub spec: Result<S, String>,
+    pub(crate) spec: Result<S, String>,
     /// Its status as it is in the API.
-    pub status: Value,
+    pub(crate) status: Value,
 }
 
 /// Where an object is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub(crate) struct Place {
     /// Its namespace.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl std::fmt::Display for Place {
@@ -39,7 +39,7 @@ impl std::fmt::Display for Place {
 
 impl<S: DeserializeOwned> Seen<S> {
     /// Reads an object as far as that can be done.
-    pub fn read(kind: &'static str, object: &DynamicObject) -> Self {
+    pub(crate) fn read(kind: &'static str, object: &DynamicObject) -> Self {
         let spec = object.data.get("spec").cloned().unwrap_or(Value::Null);
         Self {
             kind,
@@ -52,7 +52,7 @@ impl<S: DeserializeOwned> Seen<S> {
 
 impl<S> Seen<S> {
     /// Where it is.
-    pub fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         Place {
             namespace: self.meta.namespace.clone().unwrap_or_default(),
             name: self.meta.name.clone().unwrap_or_default(),
@@ -60,40 +60,40 @@ impl<S> Seen<S> {
     }
 
     /// Its identity, which no later object of the same name has.
-    pub fn uid(&self) -> &str {
+    pub(crate) fn uid(&self) -> &str {
         self.meta.uid.as_deref().unwrap_or_default()
     }
 
     /// How often its spec was changed.
-    pub fn generation(&self) -> i64 {
+    pub(crate) fn generation(&self) -> i64 {
         self.meta.generation.unwrap_or_default()
     }
 
     /// What orders objects by age: the older first, and never two alike.
-    pub fn age(&self) -> (Timestamp, Place) {
+    pub(crate) fn age(&self) -> (Timestamp, Place) {
         let created = self.meta.creation_timestamp.as_ref();
         (created.map_or(Timestamp::MAX, |time| time.0), self.place())
     }
 
     /// Whether it is on its way out.
-    pub fn is_deleted(&self) -> bool {
+    pub(crate) fn is_deleted(&self) -> bool {
         self.meta.deletion_timestamp.is_some()
     }
 
     /// An annotation.
-    pub fn annotation(&self, name: &str) -> Option<&str> {
+    pub(crate) fn annotation(&self, name: &str) -> Option<&str> {
         self.meta.annotations.as_ref()?.get(name).map(String::as_str)
     }
 
     /// Its conditions, as far as they can be read.
-    pub fn conditions(&self) -> Vec<Condition> {
+    pub(crate) fn conditions(&self) -> Vec<Condition> {
         let conditions = self.status.get("conditions").and_then(Value::as_array);
         let read = |condition: &Value| serde_json::from_value(condition.clone()).ok();
         conditions.into_iter().flatten().filter_map(read).collect()
     }
 
     /// How Events name it.
-    pub fn reference(&self) -> ObjectReference {
+    pub(crate) fn reference(&self) -> ObjectReference {
         ObjectReference {
             api_version: Some(format!("{}/v1alpha1", crate::resources::GROUP)),
             kind: Some(self.kind.to_owned()),

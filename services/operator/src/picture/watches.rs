@@ -243,7 +243,8 @@ fn explain(error: &watcher::Error) -> String {
         _ => None,
     };
     match status {
-        Some(status) if status.is_not_found() => {
+        // Said in plain text, and not as a Status.
+        Some(status) if status.code == 404 => {
             "the API server does not know the kind; `carillon operator crds | kubectl apply --server-side -f -` makes it known"
                 .to_owned()
         }

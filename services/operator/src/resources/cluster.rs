@@ -14,7 +14,7 @@ use super::{cluster_status::PushClusterStatus, room::RoomRule, rules};
     version = "v1alpha1",
     kind = "PushCluster",
     plural = "pushclusters",
-    shortname = "pc",
+    shortname = "pcl",
     category = "push",
     namespaced,
     status = "PushClusterStatus",
@@ -87,7 +87,7 @@ pub struct Rebalance {
     pub rate: String,
     /// It closes while it holds more than the mean of all plus this many percent.
     #[serde(default = "Rebalance::usual_within")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 5, max = 100))]
     pub within: u32,
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -20,6 +21,9 @@ use crate::{
 /// Snapshots whose keys are remembered: a service that is slow to take the newest may apply one of these.
 const REVISIONS: usize = 32;
 
+/// Where no ingest is known, one may be starting: a key counts as let in after it was in the policy for so long.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// What is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -29,6 +33,8 @@ pub(crate) struct Memory {
     pub(crate) producers: LastRead<PushProducerSpec>,
     /// Snapshots that were stored, with the keys they let in; the newest last.
     revisions: VecDeque<(Arc<str>, BTreeSet<KeyHash>)>,
+    /// Since when each key is in the policy without a break.
+    keys_since: BTreeMap<KeyHash, Instant>,
     /// Who applied what, when last it could be asked.
     pub(crate) acknowledged: Option<Acknowledged>,
     /// Statuses as they were written last, by the object's identity: a watch may be behind.
@@ -62,6 +68,11 @@ impl Memory {
         if self.newest() == Some(revision) {
             return;
         }
+        self.keys_since.retain(|key, _| keys.contains(key));
+        let now = Instant::now();
+        for key in &keys {
+            self.keys_since.entry(*key).or_insert(now);
+        }
         self.revisions.retain(|(known, _)| known != revision);
         self.revisions.push_back((revision.clone(), keys));
         if self.revisions.len() > REVISIONS {
@@ -74,7 +85,7 @@ impl Memory {
         self.revisions.back().map(|(revision, _)| revision)
     }
 
-    /// Whether every ingest lets this key in. Without any ingest it is enough that the key is in the policy.
+    /// Whether every ingest lets this key in.
     pub(crate) fn lets_in(&self, key: &KeyHash) -> bool {
         let with_key: BTreeSet<&str> = self
             .revisions
@@ -82,11 +93,14 @@ impl Memory {
             .filter(|(_, keys)| keys.contains(key))
             .map(|(revision, _)| &**revision)
             .collect();
-        let in_policy = self.newest().is_some_and(|newest| with_key.contains(&**newest));
-        let Some(acknowledged) = &self.acknowledged else {
+        let (Some(since), Some(acknowledged)) = (self.keys_since.get(key), &self.acknowledged) else {
             return false;
         };
-        in_policy && acknowledged.all_of("ingest", |revision| with_key.contains(revision))
+        if acknowledged.has("ingest") {
+            acknowledged.all_of("ingest", |revision| with_key.contains(revision))
+        } else {
+            since.elapsed() >= GRACE
+        }
     }
 
     /// An object's status as it was written last, else as it was seen.
@@ -124,8 +138,8 @@ mod tests {
         Some(acknowledged)
     }
 
-    #[test]
-    fn a_key_is_let_in_when_every_ingest_applies_a_policy_with_it() {
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_let_in_when_every_ingest_applies_a_policy_with_it() {
         let (mut memory, key) = (Memory::default(), KeyHash([1; 32]));
         memory.acknowledged = ingest("one");
         assert!(!memory.lets_in(&key), "no policy has it");
@@ -139,7 +153,12 @@ mod tests {
         assert!(!memory.lets_in(&key), "the policy went back");
         memory.stored(&"four".into(), BTreeSet::from([key]));
         memory.acknowledged = Some(Acknowledged::default());
-        assert!(memory.lets_in(&key), "there is no ingest");
+        assert!(
+            !memory.lets_in(&key),
+            "there is no ingest, but one may be starting"
+        );
+        tokio::time::advance(GRACE).await;
+        assert!(memory.lets_in(&key));
         memory.acknowledged = None;
         assert!(!memory.lets_in(&key), "nobody could be asked");
     }

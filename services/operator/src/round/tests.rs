@@ -78,13 +78,18 @@ impl Played {
     /// What was written since the last time, without Events.
     fn take(&self) -> Vec<Written> {
         let written = std::mem::take(&mut *self.written.lock());
-        written.into_iter().filter(|one| !one.path.contains("/events")).collect()
+        written
+            .into_iter()
+            .filter(|one| !one.path.contains("/events"))
+            .collect()
     }
 }
 
 fn seen<S: DeserializeOwned>(kind: &'static str, name: &str, day: u32, spec: Value) -> Seen<S> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("carillon.dev", "v1alpha1", kind));
-    let mut object = DynamicObject::new(name, &resource).within("shop").data(json!({ "spec": spec }));
+    let mut object = DynamicObject::new(name, &resource)
+        .within("shop")
+        .data(json!({ "spec": spec }));
     object.metadata.uid = Some(name.to_owned());
     object.metadata.generation = Some(1);
     object.metadata.creation_timestamp =
@@ -122,17 +127,30 @@ impl World {
             clusters: vec![seen("PushCluster", "carillon", 1, json!({}))],
             rooms: vec![
                 seen("PushRoom", "younger", 3, json!({ "match": "lobby" })),
-                seen("PushRoom", "older", 2, json!({ "match": "lobby", "join": "anyone" })),
+                seen(
+                    "PushRoom",
+                    "older",
+                    2,
+                    json!({ "match": "lobby", "join": "anyone" }),
+                ),
             ],
             producers: vec![seen("PushProducer", "billing", 1, json!({ "rooms": ["lobby"] }))],
             ..Picture::default()
         };
-        Self { played, tools, memory: Memory::default(), picture }
+        Self {
+            played,
+            tools,
+            memory: Memory::default(),
+            picture,
+        }
     }
 
     async fn round(&mut self) -> Vec<Written> {
         let secret = self.played.secret.lock().clone();
-        self.picture.secrets = secret.into_iter().map(|secret| Arc::new(serde_json::from_value(secret).unwrap())).collect();
+        self.picture.secrets = secret
+            .into_iter()
+            .map(|secret| Arc::new(serde_json::from_value(secret).unwrap()))
+            .collect();
         round(&self.tools, &mut self.memory, self.picture.clone()).await;
         self.played.take()
     }
@@ -153,14 +171,25 @@ impl World {
             draining: false,
             policy_revision: revision,
         };
-        self.tools.broker.register(&member, Duration::from_secs(600)).await.unwrap();
+        self.tools
+            .broker
+            .register(&member, Duration::from_secs(600))
+            .await
+            .unwrap();
     }
 }
 
 fn condition<'a>(written: &'a [Written], path: &str, kind: &str) -> &'a Value {
-    let status = written.iter().rev().find(|one| one.path.ends_with(path)).unwrap_or_else(|| panic!("{path} was not written"));
+    let status = written
+        .iter()
+        .rev()
+        .find(|one| one.path.ends_with(path))
+        .unwrap_or_else(|| panic!("{path} was not written"));
     let conditions = status.body["status"]["conditions"].as_array().unwrap();
-    conditions.iter().find(|condition| condition["type"] == kind).unwrap()
+    conditions
+        .iter()
+        .find(|condition| condition["type"] == kind)
+        .unwrap()
 }
 
 #[tokio::test]
@@ -176,14 +205,35 @@ async fn a_round_writes_what_differs_under_its_own_name_and_nothing_twice() {
             assert!(query.contains(&format!("&{part}")), "{one:?}");
         }
     }
-    let secret = first.iter().find(|one| one.path.ends_with("/secrets/billing-key")).unwrap();
-    assert!(secret.body["data"]["next"].is_string() && secret.body["data"]["key"].is_null(), "{secret:?}");
+    let secret = first
+        .iter()
+        .find(|one| one.path.ends_with("/secrets/billing-key"))
+        .unwrap();
+    assert!(
+        secret.body["data"]["next"].is_string() && secret.body["data"]["key"].is_null(),
+        "{secret:?}"
+    );
     assert_eq!(secret.body["metadata"]["ownerReferences"][0]["uid"], "billing");
-    assert_eq!(condition(&first, "/pushrooms/older/status", "Accepted")["status"], "True");
-    assert_eq!(condition(&first, "/pushrooms/older/status", "Programmed")["reason"], "Pending");
-    assert_eq!(condition(&first, "/pushrooms/younger/status", "Accepted")["reason"], "Conflict");
-    assert_eq!(condition(&first, "/pushclusters/carillon/status", "Programmed")["reason"], "Pending");
-    assert_eq!(condition(&first, "/pushproducers/billing/status", "Programmed")["reason"], "KeyPending");
+    assert_eq!(
+        condition(&first, "/pushrooms/older/status", "Accepted")["status"],
+        "True"
+    );
+    assert_eq!(
+        condition(&first, "/pushrooms/older/status", "Programmed")["reason"],
+        "Pending"
+    );
+    assert_eq!(
+        condition(&first, "/pushrooms/younger/status", "Accepted")["reason"],
+        "Conflict"
+    );
+    assert_eq!(
+        condition(&first, "/pushclusters/carillon/status", "Programmed")["reason"],
+        "Pending"
+    );
+    assert_eq!(
+        condition(&first, "/pushproducers/billing/status", "Programmed")["reason"],
+        "KeyPending"
+    );
 
     assert!(world.round().await.is_empty(), "nothing has changed");
 
@@ -191,12 +241,27 @@ async fn a_round_writes_what_differs_under_its_own_name_and_nothing_twice() {
     let revision = world.revision().await;
     world.ingest_applies(revision.clone()).await;
     let second = world.round().await;
-    assert_eq!(condition(&second, "/pushrooms/older/status", "Programmed")["status"], "True");
-    assert_eq!(condition(&second, "/pushclusters/carillon/status", "Programmed")["status"], "True");
+    assert_eq!(
+        condition(&second, "/pushrooms/older/status", "Programmed")["status"],
+        "True"
+    );
+    assert_eq!(
+        condition(&second, "/pushclusters/carillon/status", "Programmed")["status"],
+        "True"
+    );
     let third = world.round().await;
-    let secret = third.iter().find(|one| one.path.ends_with("/secrets/billing-key")).unwrap();
-    assert!(secret.body["data"]["key"].is_string() && secret.body["data"]["next"].is_null(), "{secret:?}");
-    assert_eq!(condition(&third, "/pushproducers/billing/status", "Programmed")["status"], "True");
+    let secret = third
+        .iter()
+        .find(|one| one.path.ends_with("/secrets/billing-key"))
+        .unwrap();
+    assert!(
+        secret.body["data"]["key"].is_string() && secret.body["data"]["next"].is_null(),
+        "{secret:?}"
+    );
+    assert_eq!(
+        condition(&third, "/pushproducers/billing/status", "Programmed")["status"],
+        "True"
+    );
     assert_eq!(world.revision().await, revision, "the same keys are let in");
     assert!(world.round().await.is_empty(), "and that is all");
 }
@@ -206,7 +271,10 @@ async fn without_a_cluster_nothing_is_stored_and_nothing_is_taken_away() {
     let mut world = World::new();
     let cluster = std::mem::take(&mut world.picture.clusters);
     let written = world.round().await;
-    assert_eq!(condition(&written, "/pushrooms/older/status", "Programmed")["reason"], "NoCluster");
+    assert_eq!(
+        condition(&written, "/pushrooms/older/status", "Programmed")["reason"],
+        "NoCluster"
+    );
     assert!(world.tools.broker.load_policy().await.unwrap().is_none());
     world.picture.clusters = cluster;
     world.round().await;

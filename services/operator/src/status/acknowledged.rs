@@ -95,6 +95,11 @@ impl Acknowledged {
         (applied, pending)
     }
 
+    /// Whether there is one of a service.
+    pub(crate) fn has(&self, service: ServiceKindWord) -> bool {
+        self.counted.values().any(|(kind, _)| *kind == service)
+    }
+
     /// Whether every one of a service applies one of these revisions.
     pub(crate) fn all_of(&self, service: ServiceKindWord, is_one: impl Fn(&str) -> bool) -> bool {
         let mut of_service = self.counted.values().filter(|(kind, _)| *kind == service);
