@@ -1,4 +1,4 @@
-//! Who is where, and what waits, for people who look. No message's way depends on it.
+//! Who is where, and what waits, for people and the operator who look. No message's way depends on it.
 
 use std::time::Duration;
 

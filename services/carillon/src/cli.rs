@@ -33,6 +33,14 @@ enum Command {
     /// Takes messages from producers over HTTP and gRPC
     #[command(after_help = examples::INGEST)]
     Ingest(SettingsFlags),
+    /// Turns PushCluster, PushRooms and PushProducers into the policy in force, on Kubernetes
+    #[command(after_help = examples::OPERATOR, args_conflicts_with_subcommands = true)]
+    Operator {
+        #[command(subcommand)]
+        command: Option<OperatorCommand>,
+        #[command(flatten)]
+        flags: SettingsFlags,
+    },
     /// Sends messages, and says what became of each
     #[command(after_help = examples::PUSH)]
     Push(tools::PushArguments),
@@ -77,6 +85,14 @@ enum Command {
     Commands,
 }
 
+/// What the operator does beside running.
+#[derive(Debug, Subcommand)]
+enum OperatorCommand {
+    /// Prints the definitions of its three kinds, for `kubectl apply`
+    #[command(after_help = examples::OPERATOR_CRDS)]
+    Crds,
+}
+
 /// Runs what the command line says; the exit code is that of DESIGN §13.
 pub(crate) fn run() -> ExitCode {
     let arguments = match Arguments::try_parse_from(tools::settings_last(std::env::args_os())) {
@@ -95,6 +111,13 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Ingest(flags) => {
             service("carillon-ingest", "carillon ingest", flags).run(services::ingest::serve)
+        }
+        Command::Operator {
+            command: Some(OperatorCommand::Crds),
+            ..
+        } => tools::definitions(),
+        Command::Operator { command: None, flags } => {
+            service("carillon-operator", "carillon operator", flags).run(services::operator::serve)
         }
         Command::Push(arguments) => tools::push(arguments),
         Command::Tail(arguments) => tools::tail(arguments),

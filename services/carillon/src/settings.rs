@@ -17,6 +17,7 @@ settings_tree! {
         gateway: GatewaySettings,
         dispatcher: DispatcherSettings,
         ingest: IngestSettings,
+        operator: OperatorSection,
         identity: IdentitySettings,
         policy: PolicySettings,
         admin: AdminSettings,
@@ -194,6 +195,22 @@ settings_section! {
 }
 
 settings_section! {
+    /// The operator. Only `carillon operator` reads it.
+    pub(crate) struct OperatorSection in "operator" {
+        /// Its own namespace: the PushCluster, the pods and the Lease are there. Empty takes the kube config's.
+        "namespace" => namespace: String = Preset::computed("POD_NAMESPACE, else the kube config's", pod_namespace);
+        /// Namespaces whose PushRooms and PushProducers count; `*` for all. Without any, its own.
+        "watch" => watch: Vec<String>;
+        /// The PushCluster that it answers for.
+        "cluster" => cluster: String = "carillon";
+        /// Which pods and Deployments are this installation's, as a label selector.
+        "selector" => selector: String = "app.kubernetes.io/name=carillon";
+        /// The Lease by which replicas agree which of them acts.
+        "lease" => lease: String = "carillon-operator";
+    }
+}
+
+settings_section! {
     /// Who clients are.
     pub(crate) struct IdentitySettings in "identity" {
         /// The secret that HS256 tokens are signed with.
@@ -258,6 +275,11 @@ fn host_name() -> String {
     from_environment
         .or_else(from_host)
         .map_or_else(|| "carillon".to_owned(), |name| name.trim().to_owned())
+}
+
+/// The pod's namespace: Kubernetes tells it through the downward API.
+fn pod_namespace() -> String {
+    std::env::var("POD_NAMESPACE").unwrap_or_default()
 }
 
 fn cores() -> String {

@@ -5,6 +5,7 @@ pub(crate) mod dispatcher;
 pub(crate) mod gateway;
 pub(crate) mod identity;
 pub(crate) mod ingest;
+pub(crate) mod operator;
 
 use std::sync::Arc;
 
@@ -42,13 +43,7 @@ impl Ground {
 
     /// Cancelled when the process is told to end.
     pub(crate) fn draining(&self) -> CancellationToken {
-        let token = CancellationToken::new();
-        let (drain, told) = (self.chassis.drain.clone(), token.clone());
-        tokio::spawn(async move {
-            drain.signaled().await;
-            told.cancel();
-        });
-        token
+        draining(&self.chassis)
     }
 }
 
@@ -58,4 +53,15 @@ fn tell_partitions(chassis: &Chassis<Settings>, broker: &SharedBroker) -> anyhow
     gauge.set(i64::from(broker.partitions().get()));
     chassis.metrics.registry().register(Box::new(gauge))?;
     Ok(())
+}
+
+/// Cancelled when the process is told to end.
+fn draining(chassis: &Chassis<Settings>) -> CancellationToken {
+    let token = CancellationToken::new();
+    let (drain, told) = (chassis.drain.clone(), token.clone());
+    tokio::spawn(async move {
+        drain.signaled().await;
+        told.cancel();
+    });
+    token
 }

@@ -29,7 +29,7 @@ pub(crate) use gateways::gateways;
 pub(crate) use policy::{PolicyCommand, policy};
 use printer::{Printer, Unread, tell};
 pub(crate) use push::{PushArguments, push};
-pub(crate) use reference::{ReferenceArguments, commands, completions, manual, settings};
+pub(crate) use reference::{ReferenceArguments, commands, completions, definitions, manual, settings};
 pub(crate) use rooms::{RoomsArguments, rooms};
 pub(crate) use tail::{TailArguments, tail};
 

@@ -34,6 +34,18 @@ pub(crate) fn settings() -> ExitCode {
     finish(print(&reference).map(|()| Ended::Well))
 }
 
+/// The definitions of the operator's kinds, as one stream of YAML documents.
+pub(crate) fn definitions() -> ExitCode {
+    let documents = carillon_operator::resources::manifests().context("cannot write the definitions");
+    finish(documents.and_then(|documents| {
+        let text: String = documents
+            .iter()
+            .map(|(_, document)| format!("---\n{document}"))
+            .collect();
+        print(&text).map(|()| Ended::Well)
+    }))
+}
+
 pub(crate) fn commands(command: Command) -> ExitCode {
     finish(print(&reference(command)).map(|()| Ended::Well))
 }

@@ -25,11 +25,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["carillon-chassis", "carillon-broker", "carillon-model"],
     ),
     (
+        "carillon-operator",
+        &["carillon-chassis", "carillon-broker", "carillon-model"],
+    ),
+    (
         "carillon",
         &[
             "carillon-ingest",
             "carillon-dispatcher",
             "carillon-gateway",
+            "carillon-operator",
             "carillon-chassis",
             "carillon-broker",
             "carillon-model",
@@ -62,6 +67,9 @@ const ONLY_FOR: &[(&str, &[&str])] = &[
     ("engineioxide", &["carillon-gateway"]),
     ("mimalloc", &["carillon"]),
     ("libfuzzer-sys", &["carillon-fuzz"]),
+    // Only the operator talks to the Kubernetes API; the binary finds the way there.
+    ("kube", &["carillon-operator", "carillon"]),
+    ("k8s-openapi", &["carillon-operator"]),
 ];
 
 /// The model does no I/O and knows no runtime.
@@ -209,6 +217,16 @@ const UNSPEAKABLE: &[(&str, &[&str])] = &[
     (
         "services/dispatcher/src",
         &["redis::", "socketioxide", "carillon_gateway", "carillon_ingest"],
+    ),
+    (
+        "services/operator/src",
+        &[
+            "redis::",
+            "socketioxide",
+            "carillon_gateway",
+            "carillon_dispatcher",
+            "carillon_ingest",
+        ],
     ),
     (
         "services/broker/src",
