@@ -20,6 +20,7 @@ export default dashboard({
       lines('End, by reason', 'Sessions that end per second. `draining` is a deploy, `slow_reader` a client that does not read, `internal` a fault of ours.', [[`sum by (reason) (${rate('carillon_gateway_sessions_closed_total')})`, '{{reason}}']], { unit: 'cps' }),
       lines('Connections', 'TCP connections: WebSockets, and those that carry HTTP requests (polling, the page).', [[`sum by (transport) (${now('carillon_gateway_connections')})`, '{{transport}}']], { stack: true }),
       lines('Not let in', 'Handshakes that were refused, by code. The client guide explains the codes.', [[`sum by (code) (${rate('carillon_gateway_handshakes_refused_total')})`, '{{code}}']], { unit: 'cps' }),
+      lines('Above their share', 'Sessions that a gateway still gives up, where the policy says `gateways.rebalance`. It falls to zero after a scale-up.', [[now('carillon_gateway_rebalance_excess_sessions'), '{{pod}}']]),
       lines('Written', 'Bytes per second written to clients.', [[`sum by (pod) (${rate('carillon_gateway_written_bytes_total')})`, '{{pod}}']], { unit: 'Bps', stack: true }),
     ]],
     ['The path', [
