@@ -14,8 +14,10 @@ export async function post(url, body, headers = {}) {
 }
 
 export class Producer {
-  constructor(url) {
+  /** @param {string} url @param {Record<string, string>} [headers] */
+  constructor(url, headers = {}) {
     this.url = url;
+    this.headers = headers;
     /** @type {{ id: string, room: string, offset: string }[]} */
     this.accepted = [];
   }
@@ -24,7 +26,7 @@ export class Producer {
   async send(message) {
     const key = randomUUID();
     const answer = await until('the message is kept', async () => {
-      const tried = await post(this.url, { ...message, idempotency_key: key });
+      const tried = await post(this.url, { ...message, idempotency_key: key }, this.headers);
       if (tried.status >= 400 && tried.status < 500 && tried.status !== 429) {
         throw new Error(`refused: ${JSON.stringify(tried.body)}`);
       }
@@ -38,7 +40,7 @@ export class Producer {
   async batch(messages) {
     const keyed = messages.map((message) => ({ ...message, idempotency_key: randomUUID() }));
     const answers = await until('the batch is kept', async () => {
-      const tried = await post(this.url, keyed);
+      const tried = await post(this.url, keyed, this.headers);
       if (tried.status !== 202) throw new Error(`${tried.status} ${JSON.stringify(tried.body)}`);
       return tried.body;
     });

@@ -1,0 +1,97 @@
+// Custom resources change what holds, live; wrong ones are refused with what to do.
+import assert from 'node:assert/strict';
+import test, { after, before } from 'node:test';
+import { Listener } from '../lib/listener.js';
+import { post } from '../lib/producer.js';
+import { until } from '../lib/until.js';
+import { Release } from './lib/release.js';
+
+const release = new Release();
+const { kubectl } = release;
+let key;
+let ingest;
+let client;
+
+before(async () => {
+  release.deploy({ gateway: { replicas: 2 } });
+  await release.settled();
+  ({ ingest } = release);
+  key = await release.key();
+  client = new Listener(release.gateway);
+  await until('the client is connected', () => client.settled);
+});
+after(() => client?.close());
+
+const room = (name, spec) => ({ apiVersion: 'carillon.dev/v1alpha1', kind: 'PushRoom', metadata: { name, namespace: release.namespace }, spec });
+const programmed = (name) => until(`${name} is programmed`, () => release.condition('pushroom', name, 'Programmed').status === 'True', 60_000);
+const ask = (event, body) => client.socket.timeout(10_000).emitWithAck(event, body);
+const send = (body, by = key) => post(ingest, body, { authorization: `Bearer ${by}` });
+
+test('a PushRoom opens a room and keeps history, and closing it is heard at once', async () => {
+  assert.equal((await ask('join', { room: 'news' })).ok, false);
+  kubectl.apply(room('news', { match: 'news', join: 'anyone', history: { size: 5 } }));
+  await programmed('news');
+  assert.equal((await ask('join', { room: 'news' })).ok, true);
+  for (let number = 0; number < 8; number += 1) await send({ to: { room: 'news' }, event: 'tick', data: number });
+  await until('all came', () => client.of('news').length === 8);
+  const kept = await ask('history', { room: 'news', limit: 100 });
+  assert.deepEqual(kept.messages.map(({ data }) => data), [7, 6, 5, 4, 3]);
+
+  kubectl.apply(room('news', { match: 'news', join: 'nobody', history: { size: 2 } }));
+  await until('newcomers are refused', async () => {
+    const late = new Listener(release.gateway);
+    await until('connected', () => late.settled);
+    const answer = await late.socket.timeout(10_000).emitWithAck('join', { room: 'news' });
+    late.close();
+    return !answer.ok;
+  }, 60_000);
+});
+
+test('a wrong one is refused with what to do', () => {
+  assert.match(kubectl.refusal(room('reserved', { match: 'user:*', join: 'anyone' })), /user:|reserved|identity/i);
+  assert.match(kubectl.refusal(room('negative', { match: 'x', history: { size: -1 } })), /size/);
+  assert.match(kubectl.refusal(room('word', { match: 'x', join: 'everybody' })), /anyone/);
+});
+
+test('of two for the same rooms the older holds, and the younger says so', async () => {
+  kubectl.apply(room('older', { match: 'both', join: 'anyone' }));
+  await programmed('older');
+  kubectl.apply(room('younger', { match: 'both', join: 'nobody' }));
+  const told = await until('the younger says so', () => {
+    const accepted = release.condition('pushroom', 'younger', 'Accepted');
+    return accepted.status === 'False' && accepted;
+  }, 60_000);
+  assert.match(told.message, /older/);
+  assert.equal((await ask('join', { room: 'both' })).ok, true);
+});
+
+test('a key is rotated while its producer sends: no request fails', async () => {
+  const refused = [];
+  let current = key;
+  let stop = false;
+  let sent = 0;
+  const flow = (async () => {
+    for (; !stop; sent += 1) {
+      const { status } = await send({ to: 'all', event: 'tick', data: sent }, current);
+      if (status !== 202) refused.push(status);
+    }
+  })();
+  kubectl.run('annotate', 'pushproducer', 'default', `carillon.dev/rotate=${Date.now()}`, '--overwrite');
+  const next = await until('there is another key', async () => {
+    const found = await release.key();
+    return found !== key && found;
+  }, 60_000);
+  // The old key goes on for a while, as a program would that has not read the Secret again yet.
+  const before = sent;
+  await until('the old key goes on', () => sent > before + 10);
+  current = next;
+  await until('the new key is taken', () => sent > before + 30);
+  stop = true;
+  await flow;
+  assert.deepEqual(refused, []);
+
+  kubectl.run('patch', 'pushproducer', 'default', '--type=merge', '--patch', '{"spec":{"suspend":true}}');
+  await until('a suspended producer is refused', async () => [401, 403].includes((await send({ to: 'all', event: 'tick', data: 0 }, next)).status), 60_000);
+  kubectl.run('patch', 'pushproducer', 'default', '--type=merge', '--patch', '{"spec":{"suspend":false}}');
+  await until('and taken again', async () => (await send({ to: 'all', event: 'tick', data: 0 }, next)).status === 202, 60_000);
+});

@@ -1,0 +1,67 @@
+// Clients with cursors, a producer that does not stop, and the audit of what was promised.
+import assert from 'node:assert/strict';
+import { Listener } from '../../lib/listener.js';
+import { Producer } from '../../lib/producer.js';
+import { until } from '../../lib/until.js';
+
+export const ROOM = 'crowd';
+
+export class Crowd {
+  /** @param {string} gateway @param {number} size */
+  static async gather(gateway, size) {
+    const crowd = new Crowd();
+    crowd.connects = [];
+    crowd.clients = [];
+    // In the default way of a client, polling first; in small groups, as a ready cluster would meet them.
+    for (let from = 0; from < size; from += 25) {
+      const group = Array.from({ length: Math.min(25, size - from) }, () => new Listener(gateway, {
+        rooms: [ROOM], options: { reconnectionDelay: 200, reconnectionDelayMax: 1_000 },
+      }));
+      for (const client of group) client.socket.on('connect', () => crowd.connects.push(performance.now()));
+      crowd.clients.push(...group);
+      await until('a group is settled', () => group.every((client) => client.settled), 120_000);
+    }
+    crowd.connects.length = 0;
+    return crowd;
+  }
+
+  /** Begins to send, one message after the other. */
+  listenTo(ingest, key) {
+    this.producer = new Producer(ingest, { authorization: `Bearer ${key}` });
+    this.stopped = false;
+    this.flow = (async () => {
+      for (let number = 0; !this.stopped; number += 1) {
+        await this.producer.send({ to: { room: ROOM }, event: 'tick', data: number });
+      }
+    })();
+    return until('messages flow', () => this.clients[0].of(ROOM).length > 3, 60_000);
+  }
+
+  /** Ends the load; everybody must have everything, once and in order. */
+  async audit() {
+    this.stopped = true;
+    await this.flow;
+    const { accepted } = this.producer;
+    assert.ok(accepted.length > 0, 'messages flowed');
+    const { offset } = accepted.at(-1);
+    for (const [number, client] of this.clients.entries()) {
+      await until(`client ${number} has the last message`, () => client.of(ROOM).at(-1)?.offset === offset, 120_000);
+      assert.deepEqual(client.audit(accepted, [ROOM]), [], `client ${number}`);
+    }
+  }
+
+  /** The most connects in any second since the crowd stood. */
+  busiestSecond() {
+    let most = 0;
+    for (let first = 0, last = 0; last < this.connects.length; last += 1) {
+      while (this.connects[last] - this.connects[first] >= 1_000) first += 1;
+      most = Math.max(most, last - first + 1);
+    }
+    return most;
+  }
+
+  disperse() {
+    this.stopped = true;
+    this.clients.forEach((client) => client.close());
+  }
+}

@@ -1,0 +1,90 @@
+// One release of the chart, as a team would have it.
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { until } from '../../lib/until.js';
+import { Kubectl, run } from './kubectl.js';
+
+const chart = path.resolve(import.meta.dirname, '../../../helm/carillon');
+const [repository, tag] = process.env.E2E_IMAGE?.split(/:(?=[^/:]+$)/) ?? [];
+const [redisRepository, redisTag] = process.env.E2E_REDIS_IMAGE?.split(/:(?=[^/:]+$)/) ?? [];
+
+/** What a cluster of one small node, without a registry, needs to be told beside the defaults. */
+const here = {
+  image: { repository, tag },
+  redis: { embedded: { enabled: true, image: { repository: redisRepository, tag: redisTag }, resources: { requests: { cpu: '10m', memory: '32Mi' } } } },
+  gateway: { service: { type: 'NodePort' }, resources: { requests: { cpu: '10m', memory: '32Mi' } } },
+  dispatcher: { resources: { requests: { cpu: '10m', memory: '32Mi' } } },
+  ingest: { service: { type: 'NodePort' }, resources: { requests: { cpu: '10m', memory: '32Mi' } } },
+  operator: { resources: { requests: { cpu: '10m', memory: '32Mi' } } },
+};
+
+export class Release {
+  constructor(namespace = 'carillon-e2e', name = 'carillon') {
+    this.namespace = namespace;
+    this.name = name;
+    this.kubectl = new Kubectl(namespace);
+  }
+
+  /** A new namespace that enforces the restricted Pod Security Standard. */
+  makeNamespace() {
+    run('kubectl', ['delete', 'namespace', this.namespace, '--ignore-not-found', '--wait']);
+    run('kubectl', ['create', 'namespace', this.namespace]);
+    run('kubectl', ['label', 'namespace', this.namespace, 'pod-security.kubernetes.io/enforce=restricted']);
+  }
+
+  /** `helm upgrade --install --wait`, with values beside those of this cluster. */
+  deploy(values = {}, more = []) {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-values-'));
+    const files = [here, values].map((content, place) => {
+      const file = path.join(folder, `${place}.json`);
+      fs.writeFileSync(file, JSON.stringify(content));
+      return ['--values', file];
+    });
+    return run('helm', ['upgrade', '--install', this.name, chart, '--namespace', this.namespace, '--wait', '--timeout', '8m', ...files.flat(), ...more]);
+  }
+
+  helm(...args) {
+    return run('helm', ['--namespace', this.namespace, ...args]);
+  }
+
+  /** The address of a Service's port on the node. */
+  address(component, port) {
+    const { spec } = this.kubectl.json('get', 'service', `${this.name}-${component}`);
+    return `http://127.0.0.1:${spec.ports.find(({ name }) => name === port).nodePort}`;
+  }
+
+  get gateway() {
+    return this.address('gateway', 'http');
+  }
+
+  get ingest() {
+    return this.address('ingest', 'http');
+  }
+
+  /** A producer's key, once the operator has made it. */
+  async key(producer = 'default') {
+    return until(`the key of ${producer}`, () => {
+      const { status } = this.kubectl.json('get', 'pushproducer', producer);
+      const { data } = this.kubectl.json('get', 'secret', status.secretName);
+      return Buffer.from(data.key, 'base64').toString();
+    }, 60_000);
+  }
+
+  /** Until everything is as it should be, and every pod applies the newest policy. */
+  async settled() {
+    for (const component of ['gateway', 'dispatcher', 'ingest', 'operator']) await this.kubectl.rollout(component);
+    await until('the policy is programmed', () => this.condition('pushcluster', 'carillon', 'Programmed').status === 'True', 120_000);
+  }
+
+  condition(kind, name, type) {
+    const { status } = this.kubectl.json('get', kind, name);
+    return status?.conditions?.find((condition) => condition.type === type) ?? {};
+  }
+
+  remove() {
+    spawnSync('helm', ['--namespace', this.namespace, 'uninstall', this.name, '--wait', '--timeout', '3m', '--ignore-not-found'], { encoding: 'utf8' });
+    run('kubectl', ['delete', 'namespace', this.namespace, '--ignore-not-found', '--wait']);
+  }
+}
