@@ -1,6 +1,6 @@
 //! Problems as gRPC tells them: a status with the usual details, and a message of our own in the answers of a stream.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use carillon_chassis::metrics::MetricLabel as _;
 use prost::Message as _;
@@ -108,14 +108,15 @@ fn fields(problem: &Problem) -> Vec<pb::FieldProblem> {
 }
 
 /// What else is known, as text: the outcome, a limit, a room.
-fn metadata(problem: &Problem) -> impl Iterator<Item = (String, String)> {
+#[allow(clippy::disallowed_types)] // the library takes this map, and its order means nothing to anybody
+fn metadata(problem: &Problem) -> std::collections::HashMap<String, String> {
     let members = problem.members().iter();
     let others = members.filter(|(name, _)| !ELSEWHERE.contains(&name.as_str()));
     let texts = others.map(|(name, value)| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         (name.clone(), text)
     });
-    texts.collect::<BTreeMap<_, _>>().into_iter()
+    texts.collect()
 }
 
 impl From<Problem> for Status {
@@ -123,11 +124,7 @@ impl From<Problem> for Status {
         let mut own = told(&problem);
         let mut details = ErrorDetails::new();
         let reason = own.reason.replace('-', "_").to_ascii_uppercase();
-        details.set_error_info(
-            reason,
-            DOMAIN,
-            metadata(&problem).collect::<std::collections::HashMap<_, _>>(),
-        );
+        details.set_error_info(reason, DOMAIN, metadata(&problem));
         if own.retry_after_seconds > 0 {
             details.set_retry_info(Some(Duration::from_secs(own.retry_after_seconds)));
         }

@@ -1,6 +1,6 @@
 //! gRPC, with a client generated from the .proto alone.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use carillon_broker::BrokerError;
 use carillon_model::{Data, Message, Sender};
@@ -59,10 +59,10 @@ async fn data(fixture: &Fixture, room: &str) -> Vec<String> {
 
 /// The details that every status has: what for, and the outcome.
 #[track_caller]
-fn reason(status: &Status) -> (String, HashMap<String, String>) {
+fn reason(status: &Status) -> (String, BTreeMap<String, String>) {
     let info = status.get_error_details().error_info().cloned().unwrap();
     assert_eq!(info.domain, "carillon.dev");
-    (info.reason, info.metadata)
+    (info.reason, info.metadata.into_iter().collect())
 }
 
 #[tokio::test]
