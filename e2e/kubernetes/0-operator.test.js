@@ -105,13 +105,14 @@ test('nothing is compiled without a PushCluster, and with one every service appl
   assert.match(waiting.message, /there is no PushCluster `carillon` in the namespace .*make one, an empty spec will do/);
   assert.equal(revision(), '');
 
-  cluster();
+  cluster({}, { gateways: { drainRate: '50/s', rebalance: { rate: '10/s' } } });
   await ns.programmed('pushroom', 'lobby');
+  assert.match(redis.cli('HGET', 'carillon:policy', 'document'), /gateways:\n  drain_rate: 50\/s\n  rebalance:\n    rate: 10\/s\n    within: 15\n/);
   const programmed = await ns.programmed('pushcluster', 'carillon');
   assert.match(programmed.message, /applied by \d of \d/);
   const { status } = ns.get('pushcluster', 'carillon');
   assert.equal(status.policy.revision, revision());
-  for (const service of [gateway, dispatcher]) {
+  for (const service of [gateway, dispatcher, ingest]) {
     assert.equal(applied(service), revision(), service.name);
     assert.ok(status.policy.appliedBy.includes(service.name), JSON.stringify(status.policy));
   }

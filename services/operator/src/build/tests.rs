@@ -23,6 +23,7 @@ fn golden(name: &str, text: &str) {
 
 fn full_cluster() -> PushClusterSpec {
     spec(json!({
+        "gateways": { "replicas": 3, "drainRate": "100/s", "rebalance": { "rate": "10/s" } },
         "policy": {
             "anonymous": { "sessions": true },
             "clientEvents": {
@@ -75,7 +76,7 @@ fn everything_said_is_one_text() {
     let room = |name: &str| policy.rule_of(&carillon_model::Room::new(name).unwrap());
     assert_eq!(
         [room("lobby-1"), room("123"), room("elsewhere")],
-        [Some(0), Some(1), Some(3)]
+        [Some(0), Some(2), Some(3)]
     );
 
     let mut other = parts.clone();

@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, CustomResourceExt, Resource,
-    core::{ApiResource, DynamicObject},
+    core::DynamicObject,
     runtime::{
         WatchStreamExt as _,
         reflector::{Store, store::Writer},
@@ -48,7 +48,6 @@ pub(crate) struct Watches {
     deployments: Store<Deployment>,
     /// Told whenever something changed.
     changed: Arc<Notify>,
-    troubles: Troubles,
     _tasks: JoinSet<()>,
 }
 
@@ -77,7 +76,7 @@ impl Watches {
         let mut starter = Starter {
             client: client.clone(),
             changed: Arc::default(),
-            troubles: troubles.clone(),
+            troubles,
             tasks: JoinSet::new(),
         };
         let everything = watcher::Config::default;
@@ -105,7 +104,6 @@ impl Watches {
             pods,
             deployments,
             changed: starter.changed,
-            troubles,
             _tasks: starter.tasks,
         }
     }
@@ -126,11 +124,6 @@ impl Watches {
     /// Waits until something changes. A change meanwhile is not missed.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
-    }
-
-    /// Whether every watch works.
-    pub(crate) fn work(&self) -> bool {
-        self.troubles.told().is_none()
     }
 
     /// What there is now.
@@ -253,9 +246,4 @@ fn explain(error: &watcher::Error) -> String {
         }
         _ => error.to_string(),
     }
-}
-
-/// The API resource of one of our kinds.
-pub(crate) fn resource<K: CustomResourceExt>() -> ApiResource {
-    K::api_resource()
 }
