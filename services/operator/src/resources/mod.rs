@@ -7,6 +7,10 @@
     unreachable_pub,
     reason = "KubeSchema repeats each struct, with its visibility, inside a function"
 )]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each printed column has a type and a path of its own; clippy takes two of a type for one said twice"
+)]
 
 pub mod cluster;
 pub mod cluster_status;
