@@ -43,10 +43,10 @@ impl Membership {
             self.random.fill(&mut bytes);
             let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
             let incarnation = Incarnation::new(&self.shared.settings.pod, id.simple());
-            self.register(&incarnation, drain).await;
+            let registered = self.register(&incarnation, drain).await;
             info!(%incarnation, "registered");
             self.standing.send_replace(Some(incarnation.clone()));
-            self.live(&incarnation, drain).await;
+            self.live(&incarnation, registered, drain).await;
             warn!(%incarnation, "declared dead; coming back as another incarnation");
             self.shared.metrics.reincarnations.inc();
             self.standing.send_replace(None);
@@ -64,24 +64,26 @@ impl Membership {
         }
     }
 
-    async fn register(&mut self, incarnation: &Incarnation, drain: &CancellationToken) {
+    /// Registers, and gives what the others see since.
+    async fn register(&mut self, incarnation: &Incarnation, drain: &CancellationToken) -> Member {
         let alive_for = self.shared.settings.alive_for;
         loop {
             let member = self.member(incarnation, drain);
             let register = self.shared.broker.register(&member, alive_for);
             match self.shared.call("register", register).await {
-                Ok(()) => break,
+                Ok(()) => {
+                    self.pauses.reset();
+                    return member;
+                }
                 Err(error) => debug!(%error, "could not register"),
             }
             self.pauses.pause().await;
         }
-        self.pauses.reset();
     }
 
-    /// Renews until declared dead.
-    async fn live(&mut self, incarnation: &Incarnation, drain: &CancellationToken) {
+    /// Renews until declared dead. What has changed since it registered, such as the policy, is reported by and by.
+    async fn live(&mut self, incarnation: &Incarnation, mut reported: Member, drain: &CancellationToken) {
         let settings = &self.shared.settings;
-        let mut reported = self.member(incarnation, drain);
         let mut policy = self.shared.policy.clone();
         let mut renew_at = Instant::now() + settings.renew_alive_every;
         loop {
