@@ -17,7 +17,7 @@
 //! use carillon_broker::conformance;
 //!
 //! let report = conformance::run(subject, &conformance::cases()).await;
-//! report.assert(117, &["a_partition_moves_under_load"]);
+//! report.assert(120, &["a_partition_moves_under_load"]);
 //! # }
 //! ```
 //!

@@ -113,8 +113,13 @@ fn a_text_line_ends_with_its_trace() {
     assert_eq!(span.len(), 17, "sixteen digits and the end of the line: {text}");
 }
 
+/// Whether a span is made at all is settled for its place in the code by what all subscribers of the process want. A
+/// process has one; tests that have one which exports take turns.
+static EXPORTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_of_hops_are_there_only_where_traces_are_exported() {
+    let _turn = EXPORTING.lock().await;
     let hop = |dispatch: &Dispatch| {
         tracing::dispatcher::with_default(dispatch, || {
             let span = tracing::info_span!(target: trace_context::HOP, parent: None, "dispatch");
@@ -280,6 +285,7 @@ async fn collector() -> (String, mpsc::Receiver<Bytes>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_leave_only_to_an_endpoint_and_all_do_before_the_end() {
+    let _turn = EXPORTING.lock().await;
     let (endpoint, mut received) = collector().await;
     let (log, telemetry) = settings(LogFormat::Json, "info", Some(endpoint));
     let (dispatch, provider) = build("carillon-bell", &log, &telemetry, io::sink).unwrap();
@@ -298,6 +304,7 @@ async fn spans_leave_only_to_an_endpoint_and_all_do_before_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_collector_does_not_hold_the_end() {
+    let _turn = EXPORTING.lock().await;
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let (log, telemetry) = settings(LogFormat::Json, "info", Some(endpoint));

@@ -110,7 +110,9 @@ async fn live(hub: &Hub, id: &str) -> CloseReason {
 async fn three_skewed_gateways_settle_within_the_share_at_the_rate() {
     let fleet = Fleet::new(3, KNOB).await;
     fleet.clients("old", 300, 0, &[0, 1, 2]).await;
-    let within = |counts: &[u64]| counts.iter().all(|count| (85..=115).contains(count));
+    // Only who has too many gives some up: what the others then get may be less even.
+    let within =
+        |counts: &[u64]| counts.iter().sum::<u64>() == 300 && counts.iter().all(|count| *count <= 115);
     let started = Instant::now();
     while !within(&fleet.counts()) {
         assert!(
@@ -132,12 +134,11 @@ async fn three_skewed_gateways_settle_within_the_share_at_the_rate() {
         assert_eq!(from.reason, CloseReason::Rebalance);
     }
     assert!(settled.len() < 450, "{} closed to move 200", settled.len());
-    let counted = fleet.gateways[0].counter_of("carillon_gateway_sessions_closed_total", "rebalance");
-    assert_eq!(
-        counted,
-        settled.len() as f64,
-        "only the one with too many gave up"
-    );
+    // Chance may send one of the others too many, which gives them up in turn.
+    let counter =
+        |gateway: &Fixture| gateway.counter_of("carillon_gateway_sessions_closed_total", "rebalance");
+    let counted: f64 = fleet.gateways.iter().map(counter).sum();
+    assert_eq!(counted, settled.len() as f64);
 
     // A round that has begun may go on for a while; then it is over, for good.
     sleep(Duration::from_secs(60)).await;
