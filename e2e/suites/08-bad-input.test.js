@@ -18,6 +18,7 @@ const children = [];
 let redis;
 let gateway;
 let ingest;
+let dispatcher;
 const key = canary('producer-key');
 const authorization = { authorization: `Bearer ${key}` };
 
@@ -40,6 +41,7 @@ before(async () => {
     children.push(service);
     if (kind === 'gateway') gateway = service;
     if (kind === 'ingest') ingest = service;
+    if (kind === 'dispatcher') dispatcher = service;
   }
 });
 after(async () => { for (const child of children.reverse()) await child.kill(); });
@@ -130,4 +132,14 @@ test('Redis away is 503 within the time, readyz says why, and it recovers by its
   await until('it recovers', async () => (await post(ingest.ingest, message, authorization)).status === 202);
   await ingest.ready();
   await gateway.ready();
+});
+
+test('without any dispatcher all stay ready, and readyz explains why nothing arrives', async () => {
+  await dispatcher.stop();
+  for (const service of [ingest, gateway]) {
+    await until(`${service.name} says so`, async () => {
+      const { ok, text } = await service.readiness();
+      return ok && /note dispatchers: none is alive/.test(text);
+    });
+  }
 });

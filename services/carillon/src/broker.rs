@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use carillon_broker::{
-    BrokerError, SharedBroker,
+    BrokerError, ServiceKind, SharedBroker,
     redis::{Mode, RedisBroker, RedisOptions},
 };
 use carillon_chassis::{
@@ -73,6 +73,23 @@ pub(crate) async fn keep_checking(broker: SharedBroker, health: Health) {
             check.pass();
         }
         tokio::time::sleep(Duration::from_secs(if known.is_some() { 1 } else { 5 })).await;
+    }
+}
+
+/// Notes, for as long as the process lives, when there is no dispatcher: everything else may be as it should be then, and
+/// nothing arrives.
+pub(crate) async fn look_for_dispatchers(broker: SharedBroker, health: Health) {
+    loop {
+        // Where Redis does not answer, its own check says so.
+        if let Ok(alive) = broker.members(ServiceKind::Dispatcher).await {
+            let none = alive.is_empty().then_some(
+                "none is alive, so what is accepted waits in its queue and reaches nobody; start `carillon dispatcher`, \
+                 on Kubernetes with at least one replica"
+                    .into(),
+            );
+            health.note("dispatchers", none);
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
     }
 }
 

@@ -34,6 +34,10 @@ impl Ground {
         tell_partitions(&chassis, &broker)?;
         let policy = policy::watch(&chassis, Some(broker.clone()), Policy::default_policy())?;
         tokio::spawn(broker::keep_checking(broker.clone(), chassis.health.clone()));
+        tokio::spawn(broker::look_for_dispatchers(
+            broker.clone(),
+            chassis.health.clone(),
+        ));
         Ok(Self {
             chassis,
             broker,

@@ -30,7 +30,7 @@ examples! {
         "$ carillon ingest --redis.url redis://127.0.0.1:6379 --ingest.http.listen 127.0.0.1:8080";
     OPERATOR:
         "# In a pod it knows where it is; elsewhere KUBECONFIG says",
-        "$ carillon operator --print-settings --redis.url redis://127.0.0.1:6379 --operator.namespace carillon";
+        "$ carillon operator --print-settings --operator.namespace carillon";
     OPERATOR_CRDS:
         "# carillon operator crds | kubectl apply --server-side -f -",
         "$ carillon operator crds > crds.yaml";

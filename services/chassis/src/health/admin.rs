@@ -136,7 +136,7 @@ async fn readyz(State(shared): State<Shared>, RawQuery(query): RawQuery, headers
             .collect();
         return (
             status,
-            Json(json!({"ready": readiness.ready(), "checks": checks})),
+            Json(json!({"ready": readiness.ready(), "checks": checks, "notes": readiness.notes})),
         )
             .into_response();
     }

@@ -6,7 +6,8 @@
 //! *Ready?* (`/readyz`) This process' own path works. Every part of the path has a named check, and whoever notices
 //! pushes the result: [`Health::register`] gives a [`CheckHandle`] to `pass` and `fail`. Parts that keep their own
 //! state are asked instead, by [`Health::observe`]. The answer lists every check, and for one that fails what to do
-//! about it. While draining, the check `drain` fails.
+//! about it. While draining, the check `drain` fails. What others lack is a note ([`Health::note`]): whoever looks is
+//! told, and the process stays ready, because taking it out of service would help nobody.
 //!
 //! *Started?* (`/startupz`) The process has said [`Health::started`]: settings and policy are read and its listeners
 //! are bound. It does not wait for Redis, or a Redis outage would turn into a crash loop.
@@ -61,6 +62,7 @@ struct Shared {
     /// Why each check fails, or `None`.
     checks: Mutex<IndexMap<&'static str, Option<Cow<'static, str>>>>,
     observers: Mutex<Vec<Observer>>,
+    notes: Mutex<IndexMap<&'static str, Cow<'static, str>>>,
     started: AtomicBool,
     beat: Mutex<Instant>,
 }
@@ -76,6 +78,7 @@ impl Health {
             drain,
             checks: Mutex::default(),
             observers: Mutex::default(),
+            notes: Mutex::default(),
             started: AtomicBool::new(false),
             beat: Mutex::new(Instant::now()),
         }))
@@ -99,6 +102,15 @@ impl Health {
         observer: impl Fn() -> Vec<(&'static str, Option<String>)> + Send + Sync + 'static,
     ) {
         self.0.observers.lock().push(Box::new(observer));
+    }
+
+    /// Tells whoever asks for readiness what is amiss elsewhere, or takes that back with `None`.
+    pub fn note(&self, name: &'static str, text: Option<Cow<'static, str>>) {
+        let mut notes = self.0.notes.lock();
+        match text {
+            Some(text) => notes.insert(name, text),
+            None => notes.shift_remove(name),
+        };
     }
 
     /// Says that the process has started; see the module's text for what that means.
@@ -145,7 +157,15 @@ impl Health {
         for observer in self.0.observers.lock().iter() {
             checks.extend(observer().into_iter().map(|(name, why)| Check { name, why }));
         }
-        Readiness { checks }
+        let notes = self.0.notes.lock();
+        let notes = notes.iter().map(|(name, text)| Note {
+            name,
+            text: text.to_string(),
+        });
+        Readiness {
+            checks,
+            notes: notes.collect(),
+        }
     }
 
     fn set(&self, name: &'static str, why: Option<Cow<'static, str>>) {
@@ -204,11 +224,23 @@ pub struct Check {
     pub why: Option<String>,
 }
 
-/// What `/readyz` answers. Its `Display` is one line per check: `ok name` or `fail name: why`.
+/// Something amiss elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// What it is about.
+    pub name: &'static str,
+    /// What is amiss, and what to do.
+    pub text: String,
+}
+
+/// What `/readyz` answers. Its `Display` is one line per check, `ok name` or `fail name: why`, then one per note,
+/// `note name: text`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     /// All checks.
     pub checks: Vec<Check>,
+    /// All notes.
+    pub notes: Vec<Note>,
 }
 
 impl Readiness {
@@ -226,6 +258,9 @@ impl fmt::Display for Readiness {
                 // One line per check, whatever the reason holds.
                 Some(why) => writeln!(formatter, "fail {}: {}", check.name, why.replace('\n', " "))?,
             }
+        }
+        for note in &self.notes {
+            writeln!(formatter, "note {}: {}", note.name, note.text.replace('\n', " "))?;
         }
         Ok(())
     }
@@ -255,6 +290,19 @@ mod tests {
         drain.start(Duration::from_secs(1));
         assert!(health.readiness().to_string().starts_with("fail drain: draining"));
         assert!(!health.readiness().ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_note_is_told_and_leaves_ready() {
+        let health = Health::new(drain::channel().1);
+        health.note("dispatchers", Some("none is alive".into()));
+        assert_eq!(
+            health.readiness().to_string(),
+            "ok drain\nnote dispatchers: none is alive\n"
+        );
+        assert!(health.readiness().ready());
+        health.note("dispatchers", None);
+        assert_eq!(health.readiness().to_string(), "ok drain\n");
     }
 
     #[tokio::test(start_paused = true)]

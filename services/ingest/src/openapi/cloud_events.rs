@@ -81,7 +81,12 @@ fn event(description: &str, names: &str) -> ObjectBuilder {
                 .schema_type(Type::String)
                 .pattern(Some(r"^[^\u0000-\u001f\u007f-\u009f]*$")),
         )
-        .item(ObjectBuilder::new().schema_type(Type::Integer))
+        .item(
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(i32::MIN))
+                .maximum(Some(i32::MAX)),
+        )
         .item(ObjectBuilder::new().schema_type(Type::Boolean));
     let schema = ObjectBuilder::new()
         .schema_type(Type::Object)

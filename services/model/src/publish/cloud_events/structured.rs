@@ -70,8 +70,8 @@ fn event<'a>(reader: &mut Reader<'_, 'a>, value: &'a RawValue, route: &EventRout
     message.filter(|_| right)
 }
 
-/// An attribute as text. Those of extensions may also be numbers and booleans (JSON format, section 2.2); nothing looks
-/// at them, so their text is as good as they are.
+/// An attribute as text. Those of extensions may also be whole numbers and booleans (JSON format, section 2.2); nothing
+/// looks at them, so their text is as good as they are.
 fn attribute<'a>(
     reader: &mut Reader<'_, 'a>,
     name: &str,
@@ -88,14 +88,32 @@ fn attribute<'a>(
     }
     match type_of(value) {
         "a string" => reader.text(value, field),
-        "a number" | "a boolean" if !is_known(name) => Some(value.get().to_owned()),
+        "a boolean" if !is_known(name) => Some(value.get().to_owned()),
+        "a number" if !is_known(name) => {
+            if is_integer(value.get()) {
+                Some(value.get().to_owned())
+            } else {
+                reader.wrong(
+                    value,
+                    field,
+                    "a number in an extension's attribute is a whole one of 32 bits",
+                )
+            }
+        }
         other if is_known(name) => reader.wrong(value, field, format!("expected a string, found {other}")),
         other => reader.wrong(
             value,
             field,
-            format!("an extension's attribute is a string, a number or a boolean; found {other}"),
+            format!("an extension's attribute is a string, a whole number or a boolean; found {other}"),
         ),
     }
+}
+
+/// Whether a number is an Integer of CloudEvents (section 3.1): whole, of 32 bits, with a sign.
+fn is_integer(number: &str) -> bool {
+    let whole =
+        |number: &f64| number.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(number);
+    number.parse().is_ok_and(|number: f64| whole(&number))
 }
 
 /// The event's data (JSON format, section 3.1). `null` in `data` is data as anything else.

@@ -307,6 +307,25 @@ fn headers_are_decoded() {
 }
 
 #[test]
+fn numbers_of_extensions_are_whole() {
+    let with = |number: &str| {
+        let event = r#"{"specversion":"1.0","id":"1","source":"/","type":"t","subject":"1","size":"#;
+        parse(
+            "application/cloudevents+json",
+            &[],
+            format!("{event}{number}}}").as_bytes(),
+        )
+    };
+    for right in ["7", "-2147483648", "2147483647", "1.0"] {
+        assert!(with(right).is_ok(), "{right}");
+    }
+    for wrong in ["2.5", "2147483648", "2.6e-42", "1e400"] {
+        let error = refused(with(wrong));
+        assert!(error.message.contains("32 bits"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn a_batch_is_several() {
     let batch = |body: &str| parse("application/cloudevents-batch+json", &[], body.as_bytes());
     let good = r#"{"specversion":"1.0","id":"1","source":"/","type":"t","subject":"1","data":1}"#;
