@@ -43,13 +43,12 @@ impl Hub {
         let sessions = inner.metrics.session_count();
         tracing::info!(sessions, per_second = self.drain_rate(), "handing sessions over");
         let mut pace = Pace::default();
-        let (mut told, mut beat) = (0, 0);
+        let mut told = 0;
         while inner.metrics.session_count() > 0 && started.elapsed() < timeout {
             let left = paced_until.saturating_duration_since(Instant::now()).max(BEAT);
             let needed = count(sessions.saturating_sub(told)) / left.as_secs_f64();
             let due = pace.beat(self.drain_rate().max(needed));
-            told += inner.shards.close(due, CloseReason::Draining, beat).await as u64;
-            beat += 1;
+            told += inner.shards.close(due, CloseReason::Draining).await as u64;
             tokio::time::sleep(BEAT).await;
         }
     }

@@ -152,17 +152,16 @@ impl RebalanceTask {
             "this gateway has more than its share; giving sessions up"
         );
         let mut pace = Pace::default();
-        let (mut left, mut beat) = (usize::try_from(excess).unwrap_or(usize::MAX), 0);
+        let mut left = usize::try_from(excess).unwrap_or(usize::MAX);
         while left > 0 {
             let Some(knob) = self.knob() else { return };
             let due = pace.beat(knob.rate.per_second()).min(left);
-            let told = self.shards.close(due, CloseReason::Rebalance, beat).await;
+            let told = self.shards.close(due, CloseReason::Rebalance).await;
             if told < due {
                 // Nobody is left that could go.
                 return;
             }
             left -= told;
-            beat += 1;
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(BEAT) => {}

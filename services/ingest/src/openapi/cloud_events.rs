@@ -3,8 +3,10 @@
 use carillon_model::publish::cloud_events::ContentMode;
 use serde_json::json;
 use utoipa::openapi::{
-    ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type, path::OperationBuilder,
-    request_body::RequestBodyBuilder, schema::AnyOfBuilder,
+    ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type,
+    path::OperationBuilder,
+    request_body::RequestBodyBuilder,
+    schema::{AnyOfBuilder, SchemaType},
 };
 
 use super::{
@@ -44,7 +46,12 @@ const ATTRIBUTES: [(&str, &str, bool); 7] = [
 ];
 
 pub(super) fn schemas(data: usize) -> Vec<(&'static str, RefOr<Schema>)> {
-    let json = event("An event with JSON, or without data.", "^[a-z0-9]+$").property("data", any_json(data));
+    let json = event(
+        "An event with JSON, or without data.",
+        "^([a-z0-9]+|data_base64)$",
+    )
+    .property("data", any_json(data))
+    .property("data_base64", ObjectBuilder::new().schema_type(Type::Null));
     let bytes = event("An event with bytes.", "^(?!data$)([a-z0-9]+|data_base64)$")
         .property("data_base64", base64(data))
         .required("data_base64");
@@ -69,8 +76,14 @@ pub(super) fn schemas(data: usize) -> Vec<(&'static str, RefOr<Schema>)> {
     ]
 }
 
-fn attribute(name: &str, description: &str) -> ObjectBuilder {
-    text(description, (name == "type").then_some(200))
+/// What is not set may be said to be null (JSON format, section 2.2).
+fn attribute(name: &str, description: &str, required: bool) -> ObjectBuilder {
+    let text = text(description, (name == "type").then_some(200));
+    if required {
+        text
+    } else {
+        text.schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+    }
 }
 
 fn event(description: &str, names: &str) -> ObjectBuilder {
@@ -87,7 +100,9 @@ fn event(description: &str, names: &str) -> ObjectBuilder {
                 .minimum(Some(i32::MIN))
                 .maximum(Some(i32::MAX)),
         )
-        .item(ObjectBuilder::new().schema_type(Type::Boolean));
+        .item(ObjectBuilder::new().schema_type(Type::Boolean))
+        // What is not set may be said to be null (JSON format, section 2.2).
+        .item(ObjectBuilder::new().schema_type(Type::Null));
     let schema = ObjectBuilder::new()
         .schema_type(Type::Object)
         .description(Some(description))
@@ -103,7 +118,7 @@ fn event(description: &str, names: &str) -> ObjectBuilder {
     ATTRIBUTES
         .into_iter()
         .fold(schema, |schema, (name, description, required)| {
-            let schema = schema.property(name, attribute(name, description));
+            let schema = schema.property(name, attribute(name, description, required));
             if required { schema.required(name) } else { schema }
         })
 }

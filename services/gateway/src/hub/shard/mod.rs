@@ -98,9 +98,14 @@ pub(super) enum Request {
         room: Room,
         wish: PresenceWish,
     },
-    /// Closes up to so many sessions; the answer is how many were told to go.
-    Close {
+    /// Asks for up to so many sessions that are here longest.
+    Longest {
         count: usize,
+        reply: oneshot::Sender<Vec<SessionKey>>,
+    },
+    /// Closes sessions; the answer is how many were told to go.
+    Close {
+        sessions: Vec<SessionKey>,
         reason: CloseReason,
         reply: oneshot::Sender<usize>,
     },
@@ -145,22 +150,42 @@ impl Shards {
         &self.0[(session.0 % self.0.len() as u64) as usize]
     }
 
-    /// Closes up to so many sessions, evenly over the shards, beginning with another one each time (`turn`). Answers how
-    /// many were told to go.
-    pub(super) async fn close(&self, count: usize, reason: CloseReason, turn: usize) -> usize {
-        let shards = self.0.len();
-        let mut left = count;
-        for visit in 0..shards {
-            // What one shard does not have falls to those that follow.
-            let count = left.div_ceil(shards - visit);
+    /// Closes up to so many sessions, those that are here longest: one that was sent away and came back is not the next
+    /// to go. Answers how many were told to go.
+    pub(super) async fn close(&self, count: usize, reason: CloseReason) -> usize {
+        let mut longest = Vec::new();
+        if count == 0 {
+            return 0;
+        }
+        for queues in self.0.iter() {
             let (reply, answer) = oneshot::channel();
-            let request = Request::Close { count, reason, reply };
-            let queues = &self.0[(turn + visit) % shards];
-            if count > 0 && queues.requests.send(request).await.is_ok() {
-                left -= answer.await.unwrap_or_default().min(left);
+            if queues
+                .requests
+                .send(Request::Longest { count, reply })
+                .await
+                .is_ok()
+            {
+                longest.extend(answer.await.unwrap_or_default());
             }
         }
-        count - left
+        // Keys are given in the order of arrival.
+        longest.sort_unstable();
+        longest.truncate(count);
+        let mut told = 0;
+        for (index, queues) in self.0.iter().enumerate() {
+            let here = |key: &SessionKey| key.0 % self.0.len() as u64 == index as u64;
+            let sessions: Vec<SessionKey> = longest.iter().copied().filter(here).collect();
+            let (reply, answer) = oneshot::channel();
+            let request = Request::Close {
+                sessions,
+                reason,
+                reply,
+            };
+            if queues.requests.send(request).await.is_ok() {
+                told += answer.await.unwrap_or_default();
+            }
+        }
+        told
     }
 
     /// Answers every shard whose bit is set.
@@ -335,8 +360,15 @@ impl Shard {
                 let _ = reply.send(member);
             }
             Request::Presence { session, room, wish } => self.grant_presence(session, &room, wish),
-            Request::Close { count, reason, reply } => {
-                let _ = reply.send(self.close_longest(count, reason));
+            Request::Longest { count, reply } => {
+                let _ = reply.send(self.longest(count));
+            }
+            Request::Close {
+                sessions,
+                reason,
+                reply,
+            } => {
+                let _ = reply.send(self.close_sessions(&sessions, reason));
             }
         }
     }

@@ -283,22 +283,28 @@ impl Shard {
         }
     }
 
-    /// Closes up to so many sessions, those that are here longest: one that was sent away and came back is not the next to
-    /// go. Answers how many it closed.
-    pub(super) fn close_longest(&mut self, count: usize, reason: CloseReason) -> usize {
+    /// Up to so many open sessions, those that are here longest.
+    pub(super) fn longest(&self, count: usize) -> Vec<SessionKey> {
         let open = self.sessions.iter().filter(|(_, session)| !session.closing);
         // Keys are given in the order of arrival.
         let mut keys: Vec<SessionKey> = open.map(|(key, _)| *key).collect();
-        let count = count.min(keys.len());
-        if count > 0 && count < keys.len() {
+        if count < keys.len() {
             keys.select_nth_unstable(count);
+            keys.truncate(count);
         }
-        for key in keys.iter().take(count) {
+        keys
+    }
+
+    /// Closes those that are still here; answers how many.
+    pub(super) fn close_sessions(&mut self, keys: &[SessionKey], reason: CloseReason) -> usize {
+        let mut closed = 0;
+        for key in keys {
             if let Some(session) = self.sessions.get_mut(key) {
                 session.close(reason);
+                closed += 1;
             }
         }
-        count
+        closed
     }
 
     /// The session's outbox has room again.
