@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-e2e lint deny simulate fuzz bench docs dashboards image chart screenshots clean
+.PHONY: help run test test-rust test-e2e e2e-kubernetes lint deny simulate fuzz bench docs dashboards image chart screenshots clean
 
 # One target directory and development builds only: nothing is compiled twice.
 CARGO ?= cargo
@@ -21,7 +21,7 @@ SECONDS ?= 60
 TARGETS ?=
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build and start `carillon dev`: one process, no Redis, on 127.0.0.1
 	@scripts/prerequisites build
@@ -39,6 +39,11 @@ test-e2e: ## black-box suites: stock Socket.IO clients, real Chromium, real Redi
 	@scripts/prerequisites e2e
 	$(CARGO) build --locked -p carillon
 	e2e/run
+
+e2e-kubernetes: ## the suites on a real Kubernetes: that of KUBECONFIG, or one on this machine where its scripts are
+	@scripts/prerequisites e2e
+	$(CARGO) build --locked -p carillon
+	e2e/kubernetes/run
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
