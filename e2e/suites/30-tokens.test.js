@@ -176,6 +176,7 @@ test('keys of an issuer: fetched, rotated, kept while it is away, and not for ev
   });
   assert.equal(patient.active, true);
   const told = await start('gateway', jwks({ CARILLON_IDENTITY__OUTAGE: 'tell' }));
+  await until('it has asked in vain', async () => (await told.metric('carillon_gateway_jwks_fetches_total', 'failed')) > 0);
   assert.equal(await refusal(told, made(two, 'dan')), 'token_keys_unavailable');
   await issuer.come();
   await connected(patient);
