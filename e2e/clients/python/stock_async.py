@@ -5,10 +5,6 @@ import sys
 
 import socketio
 from lines import read, say
-from engineio.payload import Payload
-
-# By its default a client that polls gives up at an answer with more than 16 packets; its documentation says to raise it.
-Payload.max_decode_packets = 1_000
 
 
 async def main(url, options):

@@ -173,6 +173,10 @@ impl Health {
         let before = checks.insert(name, why.clone());
         drop(checks);
         match (before, why) {
+            // Parts of a process that is ending end, too.
+            (Some(None), Some(why)) if self.0.drain.is_draining() => {
+                tracing::debug!(check = name, why = %why, "readiness check fails");
+            }
             (Some(None), Some(why)) => tracing::warn!(check = name, why = %why, "readiness check fails"),
             (Some(Some(_)), None) => tracing::info!(check = name, "readiness check passes"),
             _ => {}

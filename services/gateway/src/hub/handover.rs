@@ -53,8 +53,8 @@ impl Hub {
         }
     }
 
-    /// Sessions per second.
-    fn drain_rate(&self) -> f64 {
+    /// Sessions per second that a drain hands over, if its deadline lets it.
+    pub fn drain_rate(&self) -> f64 {
         let inner = &self.0;
         let live = inner.desk.policy.borrow().gateways().drain_rate;
         live.map_or_else(|| count(inner.settings.drain_rate), |rate| rate.per_second())
@@ -63,7 +63,7 @@ impl Hub {
 
 /// A number of sessions to reckon with.
 #[allow(clippy::cast_precision_loss)] // exact up to 2^53 sessions
-pub(super) fn count(sessions: u64) -> f64 {
+pub(crate) fn count(sessions: u64) -> f64 {
     sessions as f64
 }
 

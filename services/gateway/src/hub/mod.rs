@@ -48,6 +48,7 @@ use tokio::{
     task::JoinSet,
 };
 
+pub(crate) use handover::count;
 pub use health::{Check, HubHealth};
 pub use metrics::HubMetrics;
 pub use mutations::HubMutations;

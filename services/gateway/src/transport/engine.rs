@@ -79,6 +79,7 @@ impl EngineIoHandler for Ear {
     type Data = Slot;
 
     fn on_connect(self: Arc<Self>, socket: Arc<EngineSocket>) {
+        socket.data.flow.of(&socket);
         *socket.data.wire.lock() = socket.req_parts.extensions.get::<Wire>().cloned();
         self.0.sockets.by_id.lock().insert(socket.id, Arc::clone(&socket));
         session::open(Arc::clone(&self.0), socket);

@@ -4,11 +4,18 @@
 //! full when a ping is due. So we never fill it: a [`Flow`] counts what lies in it, in packets and in bytes, and
 //! whoever would put more in waits. Nobody tells us that a packet has left the queue, but its memory does: every
 //! packet's text carries an owner whose drop gives its share back. No timer, and memory per session stays bounded.
+//!
+//! While a client polls, Engine.IO puts everything that lies in the queue into one answer, and Python's client throws an
+//! answer of more than 16 packets away and disconnects. So less may lie there then, and what has gone into an answer
+//! gives its share back when the answer is whole.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use engineioxide::{ProtocolVersion, Str};
+use engineioxide::{ProtocolVersion, Str, TransportType};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc::error::TrySendError};
 use tracing::Span;
@@ -17,6 +24,9 @@ use super::{packet::Packet, session::EngineSocket};
 
 /// Places of Engine.IO's queue that packets of ours may take. The rest is for pings and upgrades.
 pub(super) const PACKETS: usize = 96;
+/// As [`PACKETS`], while the client polls: with a ping and a close, an answer is never longer than the 16 packets that
+/// python-engineio takes (`Payload.max_decode_packets`).
+const POLLED_PACKETS: usize = 14;
 /// Bytes that may lie in Engine.IO's queue; a larger packet passes alone.
 const BYTES: usize = 256 << 10;
 /// How long to wait where the queue is full in spite of all that.
@@ -26,47 +36,102 @@ const RETRY: Duration = Duration::from_millis(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Closed;
 
-#[derive(Debug, Default)]
-struct Used {
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Share {
     packets: usize,
     bytes: usize,
 }
 
+impl Share {
+    fn add(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+
+    fn take(&mut self, other: Self) {
+        self.packets = self.packets.saturating_sub(other.packets);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    /// What lies in the queue or is being answered.
+    all: Share,
+    /// What has left the queue for an answer that isn't whole yet.
+    answering: Share,
+}
+
 /// What lies in one connection's queue.
 #[derive(Debug, Default)]
-struct Flow {
+pub(super) struct Flow {
     used: Mutex<Used>,
     freed: Notify,
+    socket: OnceLock<Weak<EngineSocket>>,
 }
 
 impl Flow {
-    fn try_enter(&self, packets: usize, bytes: usize) -> bool {
+    /// Counts what lies in the queue of this connection.
+    pub(super) fn of(&self, socket: &Arc<EngineSocket>) {
+        // A connection begins once.
+        let _ = self.socket.set(Arc::downgrade(socket));
+    }
+
+    /// A client polls; the guard is dropped when its answer is whole.
+    pub(super) fn answer(self: Arc<Self>) -> Answering {
+        Answering(self)
+    }
+
+    fn polls(&self) -> bool {
+        let socket = self.socket.get().and_then(Weak::upgrade);
+        socket.is_some_and(|socket| socket.transport_type() == TransportType::Polling)
+    }
+
+    fn try_enter(&self, share: Share, window: usize) -> bool {
         let mut used = self.used.lock();
-        let fits = used.packets + packets <= PACKETS && used.bytes + bytes <= BYTES;
-        if fits || used.packets == 0 {
-            used.packets += packets;
-            used.bytes += bytes;
+        let fits = used.all.packets + share.packets <= window && used.all.bytes + share.bytes <= BYTES;
+        if fits || used.all.packets == 0 {
+            used.all.add(share);
             return true;
         }
         false
     }
 
-    async fn enter(&self, packets: usize, bytes: usize) {
+    async fn enter(&self, share: Share) {
         loop {
             let freed = self.freed.notified();
-            if self.try_enter(packets, bytes) {
+            let window = if self.polls() { POLLED_PACKETS } else { PACKETS };
+            if self.try_enter(share, window) {
                 return;
             }
             freed.await;
         }
     }
 
-    fn left(&self, packets: usize, bytes: usize) {
+    fn left(&self, share: Share, polls: bool) {
         let mut used = self.used.lock();
-        used.packets = used.packets.saturating_sub(packets);
-        used.bytes = used.bytes.saturating_sub(bytes);
+        if polls {
+            used.answering.add(share);
+            return;
+        }
+        used.all.take(share);
         drop(used);
         self.freed.notify_one();
+    }
+}
+
+/// An answer to a poll is being made.
+#[derive(Debug)]
+pub(super) struct Answering(Arc<Flow>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let mut used = self.0.used.lock();
+        let answered = std::mem::take(&mut used.answering);
+        used.all.take(answered);
+        drop(used);
+        self.0.freed.notify_one();
     }
 }
 
@@ -74,8 +139,7 @@ impl Flow {
 struct Queued {
     text: String,
     flow: Arc<Flow>,
-    packets: usize,
-    bytes: usize,
+    share: Share,
     /// Of a recorded message: it lasts until the text has left.
     _span: Span,
 }
@@ -88,7 +152,7 @@ impl AsRef<[u8]> for Queued {
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        self.flow.left(self.packets, self.bytes);
+        self.flow.left(self.share, self.flow.polls());
     }
 }
 
@@ -115,8 +179,8 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(socket: Arc<EngineSocket>) -> Self {
         Self {
+            flow: Arc::clone(&socket.data.flow),
             socket,
-            flow: Arc::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -129,14 +193,15 @@ impl Sender {
     /// As [`Sender::send`], under a span that lasts until the packet's text has left the queue for the socket.
     pub(super) async fn send_under(&self, span: Span, packet: Packet) -> Result<(), Closed> {
         let _turn = self.turn.lock().await;
-        let bytes = packet.weight();
-        let packets = 1 + packet.attachments.len();
-        self.flow.enter(packets.min(PACKETS), bytes).await;
+        let share = Share {
+            packets: (1 + packet.attachments.len()).min(PACKETS),
+            bytes: packet.weight(),
+        };
+        self.flow.enter(share).await;
         let mut text = Queued {
             text: packet.text,
             flow: Arc::clone(&self.flow),
-            packets: packets.min(PACKETS),
-            bytes,
+            share,
             _span: span,
         }
         .into_str();
@@ -185,35 +250,60 @@ fn not_closed<T>(refused: TrySendError<T>) -> Result<T, Closed> {
 mod tests {
     use super::*;
 
+    const fn share(packets: usize, bytes: usize) -> Share {
+        Share { packets, bytes }
+    }
+
     #[test]
     fn a_text_gives_its_share_back_when_it_is_dropped() {
         let flow = Arc::new(Flow::default());
-        assert!(flow.try_enter(1, BYTES));
-        assert!(!flow.try_enter(1, 1), "no bytes are left");
+        assert!(flow.try_enter(share(1, BYTES), PACKETS));
+        assert!(!flow.try_enter(share(1, 1), PACKETS), "no bytes are left");
         let queued = Queued {
             text: "2[\"a\"]".to_owned(),
             flow: Arc::clone(&flow),
-            packets: 1,
-            bytes: BYTES,
+            share: share(1, BYTES),
             _span: Span::none(),
         };
         let text = queued.into_str();
         assert_eq!(&*text, "2[\"a\"]");
         let copy = text.clone();
         drop(text);
-        assert!(!flow.try_enter(1, 1), "a copy is still queued");
+        assert!(!flow.try_enter(share(1, 1), PACKETS), "a copy is still queued");
         drop(copy);
-        assert!(flow.try_enter(1, 10 * BYTES), "a large packet passes alone");
+        assert!(
+            flow.try_enter(share(1, 10 * BYTES), PACKETS),
+            "a large packet passes alone"
+        );
     }
 
     #[test]
     fn packets_are_counted_as_well_as_bytes() {
         let flow = Flow::default();
         for _ in 0..PACKETS {
-            assert!(flow.try_enter(1, 1));
+            assert!(flow.try_enter(share(1, 1), PACKETS));
         }
-        assert!(!flow.try_enter(1, 1));
-        flow.left(1, 1);
-        assert!(flow.try_enter(1, 1));
+        assert!(!flow.try_enter(share(1, 1), PACKETS));
+        flow.left(share(1, 1), false);
+        assert!(flow.try_enter(share(1, 1), PACKETS));
+    }
+
+    #[test]
+    fn what_goes_into_one_answer_is_bounded() {
+        let flow = Arc::new(Flow::default());
+        for _ in 0..POLLED_PACKETS {
+            assert!(flow.try_enter(share(1, 1), POLLED_PACKETS));
+        }
+        let answering = Arc::clone(&flow).answer();
+        for _ in 0..POLLED_PACKETS {
+            flow.left(share(1, 1), true);
+            assert!(
+                !flow.try_enter(share(1, 1), POLLED_PACKETS),
+                "it would go into the same answer"
+            );
+        }
+        drop(answering);
+        assert_eq!(flow.used.lock().all, Share::default());
+        assert!(flow.try_enter(share(1, 1), POLLED_PACKETS));
     }
 }

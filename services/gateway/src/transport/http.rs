@@ -99,7 +99,7 @@ impl Router {
                     session = Some(id);
                 }
                 Place::At(address) => {
-                    return peers.forward(request, sid, &address, &self.shared.draining).await;
+                    return peers.forward(request, sid, &address, &self.shared).await;
                 }
                 Place::Nowhere(answer) => return *answer,
             }
@@ -130,12 +130,18 @@ impl Router {
             // Engine.IO ends the session; so it is known why.
             socket.data.too_large.store(true, Ordering::Relaxed);
         }
+        let polled = session
+            .as_deref()
+            .filter(|_| parts.method == Method::GET)
+            .and_then(|id| self.shared.sockets.get(id));
+        let answering = polled.map(|socket| Arc::clone(&socket.data.flow).answer());
         let fresh = fresh(&parts, Posted::new(body, field(&parts.uri, "EIO")));
         let response = match hyper::service::Service::call(&self.engine, fresh).await {
             Ok(response) => response
                 .map(|body| Body::Engine(body.map_err(|never: Infallible| match never {}).boxed_unsync())),
             Err(never) => match never {},
         };
+        drop(answering);
         match &self.peers {
             Some(peers) if session.is_none() => name_session(peers, response).await,
             _ => response,

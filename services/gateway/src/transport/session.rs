@@ -17,7 +17,7 @@ use super::{
     admission::admit,
     engine::Shared,
     expiry::{Expiry, write_until_expired},
-    flow::Sender,
+    flow::{Flow, Sender},
     handshake::{Auth, HandshakeRefusal},
     incoming::Partial,
     limits::{EventLimits, Place},
@@ -38,6 +38,8 @@ pub(super) struct Slot {
     pub(super) state: Mutex<State>,
     /// An event whose attachments are still to come.
     pub(super) partial: Mutex<Option<Partial>>,
+    /// What lies in the connection's queue.
+    pub(super) flow: Arc<Flow>,
     /// Why the connection ended, once it has.
     pub(super) end: watch::Sender<Option<CloseReason>>,
     /// A message or request over the limit was seen.

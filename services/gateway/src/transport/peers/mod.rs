@@ -10,7 +10,13 @@
 pub(super) mod name;
 mod proof;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -19,16 +25,17 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
 
 pub(super) use name::{GatewayName, NamedId, with_id};
 pub use proof::ForwardingSecret;
 
 use super::{
+    engine::Shared,
     metrics::{ForwardOutcome, TransportMetrics},
     responses::{Body, empty_response, unavailable},
     settings::TransportSettings,
 };
+use crate::hub::count;
 
 /// How long a gateway may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -65,6 +72,8 @@ pub(super) struct Peers {
     /// How long an answer may take: a poll is answered by the next ping at the latest.
     patience: Duration,
     drain: Duration,
+    /// WebSockets of a drain that have their turn to be let go.
+    turns: AtomicU64,
 }
 
 impl Peers {
@@ -88,16 +97,17 @@ impl Peers {
             metrics: metrics.clone(),
             patience: settings.ping_interval + settings.ping_timeout,
             drain: settings.drain_timeout,
+            turns: AtomicU64::new(0),
         }
     }
 
     /// Hands a request on to the gateway at an address, and its answer back.
     pub(super) async fn forward(
-        &self,
+        self: &Arc<Self>,
         mut request: Request<Incoming>,
         sid: &str,
         address: &str,
-        draining: &CancellationToken,
+        shared: &Arc<Shared>,
     ) -> Response<Body> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             self.metrics.forwarded(ForwardOutcome::Full);
@@ -135,8 +145,7 @@ impl Peers {
             return self.gone(ForwardOutcome::Unreachable);
         };
         let owner = hyper::upgrade::on(&mut response);
-        let relay = self.relay(client, owner, draining.clone(), place);
-        tokio::spawn(relay);
+        tokio::spawn(Arc::clone(self).relay(client, owner, Arc::clone(shared), place));
         let mut answer = empty_response(StatusCode::SWITCHING_PROTOCOLS);
         *answer.headers_mut() = std::mem::take(response.headers_mut());
         answer
@@ -165,38 +174,42 @@ impl Peers {
         )
     }
 
-    /// Carries a WebSocket's bytes until one side ends it. A gateway that drains lets go of those it carries one by
-    /// one, so that their clients don't come back all at once.
-    fn relay(
-        &self,
+    /// Carries a WebSocket's bytes until one side ends it. A gateway that drains lets go of those it carries at the pace
+    /// of its own sessions, so that their clients don't come back all at once.
+    async fn relay(
+        self: Arc<Self>,
         client: OnUpgrade,
         owner: OnUpgrade,
-        draining: CancellationToken,
+        shared: Arc<Shared>,
         place: OwnedSemaphorePermit,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    ) {
         let carried = self.metrics.carried();
-        let turn = self.drain.mul_f64(0.8 * fastrand::f64());
-        async move {
-            let (client, owner) = match tokio::try_join!(client, owner) {
-                Ok(both) => both,
-                Err(error) => return tracing::debug!(%error, "an upgrade that was handed on failed"),
-            };
-            let (mut client, mut owner) = (TokioIo::new(client), TokioIo::new(owner));
-            let let_go = async {
-                draining.cancelled().await;
-                tokio::time::sleep(turn).await;
-            };
-            tokio::select! {
-                biased;
-                ended = tokio::io::copy_bidirectional(&mut client, &mut owner) => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "a WebSocket that was handed on ended");
-                    }
+        let (client, owner) = match tokio::try_join!(client, owner) {
+            Ok(both) => both,
+            Err(error) => return tracing::debug!(%error, "an upgrade that was handed on failed"),
+        };
+        let (mut client, mut owner) = (TokioIo::new(client), TokioIo::new(owner));
+        let let_go = async {
+            shared.draining.cancelled().await;
+            tokio::time::sleep(self.turn(shared.hub.drain_rate())).await;
+        };
+        tokio::select! {
+            biased;
+            ended = tokio::io::copy_bidirectional(&mut client, &mut owner) => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a WebSocket that was handed on ended");
                 }
-                () = let_go => {}
             }
-            drop((carried, place));
+            () = let_go => {}
         }
+        drop((carried, place));
+    }
+
+    /// How long the next one waits to be let go, at a rate or as fast as the deadline asks for.
+    fn turn(&self, per_second: f64) -> Duration {
+        let turn = count(self.turns.fetch_add(1, Ordering::Relaxed));
+        let needed = count(self.metrics.carried_count()) / self.drain.mul_f64(0.8).as_secs_f64();
+        Duration::try_from_secs_f64(turn / per_second.max(needed)).unwrap_or_default()
     }
 }
 
