@@ -76,7 +76,7 @@ test('a key is rotated while its producer sends: no request fails', async () => 
       if (status !== 202) refused.push(status);
     }
   })();
-  kubectl.run('annotate', 'pushproducer', 'default', `carillon.dev/rotate=${Date.now()}`, '--overwrite');
+  kubectl.run('annotate', 'pushproducer', 'carillon-default', `carillon.dev/rotate=${Date.now()}`, '--overwrite');
   const next = await until('there is another key', async () => {
     const found = await release.key();
     return found !== key && found;
@@ -90,8 +90,8 @@ test('a key is rotated while its producer sends: no request fails', async () => 
   await flow;
   assert.deepEqual(refused, []);
 
-  kubectl.run('patch', 'pushproducer', 'default', '--type=merge', '--patch', '{"spec":{"suspend":true}}');
+  kubectl.run('patch', 'pushproducer', 'carillon-default', '--type=merge', '--patch', '{"spec":{"suspend":true}}');
   await until('a suspended producer is refused', async () => [401, 403].includes((await send({ to: 'all', event: 'tick', data: 0 }, next)).status), 60_000);
-  kubectl.run('patch', 'pushproducer', 'default', '--type=merge', '--patch', '{"spec":{"suspend":false}}');
+  kubectl.run('patch', 'pushproducer', 'carillon-default', '--type=merge', '--patch', '{"spec":{"suspend":false}}');
   await until('and taken again', async () => (await send({ to: 'all', event: 'tick', data: 0 }, next)).status === 202, 60_000);
 });

@@ -30,12 +30,17 @@ export class Release {
   /** A new namespace that enforces the restricted Pod Security Standard. */
   makeNamespace() {
     run('kubectl', ['delete', 'namespace', this.namespace, '--ignore-not-found', '--wait']);
-    run('kubectl', ['create', 'namespace', this.namespace]);
-    run('kubectl', ['label', 'namespace', this.namespace, 'pod-security.kubernetes.io/enforce=restricted']);
+    this.haveNamespace();
+  }
+
+  haveNamespace() {
+    const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
+    this.kubectl.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: this.namespace, labels } });
   }
 
   /** `helm upgrade --install --wait`, with values beside those of this cluster. */
   deploy(values = {}, more = []) {
+    this.haveNamespace();
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-values-'));
     const files = [here, values].map((content, place) => {
       const file = path.join(folder, `${place}.json`);
@@ -52,7 +57,9 @@ export class Release {
   /** The address of a Service's port on the node. */
   address(component, port) {
     const { spec } = this.kubectl.json('get', 'service', `${this.name}-${component}`);
-    return `http://127.0.0.1:${spec.ports.find(({ name }) => name === port).nodePort}`;
+    const [node] = this.kubectl.json('get', 'nodes').items;
+    const { address } = node.status.addresses.find(({ type }) => type === 'InternalIP');
+    return `http://${address}:${spec.ports.find(({ name }) => name === port).nodePort}`;
   }
 
   get gateway() {
@@ -63,8 +70,8 @@ export class Release {
     return this.address('ingest', 'http');
   }
 
-  /** A producer's key, once the operator has made it. */
-  async key(producer = 'default') {
+  /** The key of a producer, by default of the chart's, once the operator has made it. */
+  async key(producer = `${this.name}-default`) {
     return until(`the key of ${producer}`, () => {
       const { status } = this.kubectl.json('get', 'pushproducer', producer);
       const { data } = this.kubectl.json('get', 'secret', status.secretName);
