@@ -31,8 +31,7 @@ test('1 to 4: sessions even out by themselves', async () => {
   await until('no gateway has much more than the mean', async () => {
     const counts = await sessions();
     const sum = counts.reduce((one, two) => one + two, 0);
-    // Within 15 % of the mean, and the few that it takes for so small a crowd to be worth moving.
-    return counts.length === 4 && sum === 100 && Math.max(...counts) <= 25 * 1.15 + 10;
+    return counts.length === 4 && sum === 100 && Math.max(...counts) <= (sum / 4) * 1.15;
   }, 180_000);
 });
 

@@ -47,7 +47,9 @@ export class Release {
       fs.writeFileSync(file, JSON.stringify(content));
       return ['--values', file];
     });
-    return run('helm', ['upgrade', '--install', this.name, chart, '--namespace', this.namespace, '--wait', '--timeout', '8m', ...files.flat(), ...more]);
+    // Helm 4 leaves `replicas` to whoever scaled by hand, unless it is told otherwise.
+    const all = run('helm', ['upgrade', '--help']).includes('--force-conflicts') ? ['--force-conflicts'] : [];
+    return run('helm', ['upgrade', '--install', this.name, chart, '--namespace', this.namespace, '--wait', '--timeout', '8m', ...all, ...files.flat(), ...more]);
   }
 
   helm(...args) {
