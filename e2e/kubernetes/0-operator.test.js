@@ -1,7 +1,9 @@
 // The operator on a real API server: real custom resources, a real Redis, and services that apply what it compiles.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import test, { after, before } from 'node:test';
 import { io } from 'socket.io-client';
+import { families } from '../lib/metrics.js';
 import { Service } from '../lib/processes.js';
 import { post } from '../lib/producer.js';
 import { Redis } from '../lib/redis.js';
@@ -23,7 +25,7 @@ const start = async (kind, more = {}, options = {}) => {
   children.push(service);
   return service;
 };
-const startOperator = () => start('operator', { CARILLON_OPERATOR__NAMESPACE: ns.name }, { ready: false });
+const startOperator = (more = {}) => start('operator', { CARILLON_OPERATOR__NAMESPACE: ns.name, ...more }, { ready: false });
 const leads = async (service) => (await service.metric('carillon_operator_leader')) === 1;
 const connect = async (more = {}) => {
   const socket = io(gateway.url, { forceNew: true, reconnectionDelay: 50, transports: ['websocket'], ...more });
@@ -120,6 +122,18 @@ test('nothing is compiled without a PushCluster, and with one every service appl
   assert.deepEqual([status.gateways.alive, status.dispatchers.alive, status.policy.rooms], [1, 1, 1]);
   assert.match(ns.run('get', 'push'), /lobby\*/);
   assert.match(ns.run('get', 'pcl'), /GATEWAYS +CONNECTIONS +SKEW +LAG +REVISION +APPLIED +PROGRAMMED +AGE/);
+});
+
+test('a key is rotated on schedule, and again', async () => {
+  ns.apply('PushProducer', 'scheduled', { rooms: ['lobby*'], rotation: { interval: '1m', overlap: '50s' } });
+  const seen = [await until('the Secret has a key', () => key('scheduled'))];
+  for (const time of ['first', 'second']) {
+    seen.push(await until(`the ${time} rotation`, () => !seen.includes(key('scheduled')) && key('scheduled'), 120_000));
+    for (const current of seen.slice(-2)) assert.equal((await send('lobby', current)).status, 202, 'the new key and the one before it');
+  }
+  await until('the first is over', async () => (await send('lobby', seen[0])).status === 401, 60_000);
+  assert.ok(ns.events('scheduled').some(({ reason }) => reason === 'KeyRotated'));
+  ns.run('delete', 'pushproducer/scheduled');
 });
 
 test('history and rights change while clients are connected', async () => {
@@ -360,4 +374,36 @@ test('a second PushCluster says which one counts, and a deleted one takes no dat
   assert.ok(Number(redis.cli('DBSIZE')) >= keys, 'nothing was deleted');
   cluster();
   await ns.programmed('pushroom', 'orphan');
+});
+
+test('it counts what lies in the namespaces that it is told to watch, and in all', async () => {
+  const elsewhere = new Namespace('operator-elsewhere');
+  children.push({ kill: () => elsewhere.delete() });
+  elsewhere.apply('PushRoom', 'far', { match: 'far-*', join: 'anyone' });
+  elsewhere.apply('PushProducer', 'far', { rooms: ['far-*'] });
+  const here = await ns.programmed('pushroom', 'orphan');
+  assert.equal(elsewhere.get('pushroom', 'far').status, undefined, 'nobody looks there');
+  const known = () => redis.cli('HGET', 'carillon:policy', 'document').includes('far-*');
+  for (const watch of [[elsewhere.name, ns.name], ['*']]) {
+    await operator.stop();
+    operator = await startOperator({ CARILLON_OPERATOR__WATCH: watch.join() });
+    await elsewhere.programmed('pushroom', 'far', { within: 90_000 });
+    await elsewhere.programmed('pushproducer', 'far', { within: 90_000 });
+    await ns.programmed('pushroom', 'orphan');
+    await ns.programmed('pushcluster', 'carillon', { within: 60_000 });
+    assert.ok(known(), watch.join());
+    assert.match(Buffer.from(elsewhere.get('secret', 'far-key').data.key, 'base64').toString(), /^.{20,}$/, 'the key lies beside its producer');
+    await operator.stop();
+    operator = await startOperator();
+    await until('without it the room is no more', () => !known(), 60_000);
+  }
+  assert.ok(here);
+});
+
+test('its metrics are those that the dashboards are proved with', async () => {
+  const operators = (text) => [...families(text)].filter(([name]) => name.startsWith('carillon_operator_'))
+    .map(([name, { type, help, labels }]) => ({ name, type, help, labels: [...labels].sort() }));
+  const text = await (await fetch(`${operator.admin}/metrics`)).text();
+  const fixture = fs.readFileSync(new URL('../lib/operator-metrics.txt', import.meta.url), 'utf8');
+  assert.deepEqual(operators(fixture), operators(text));
 });

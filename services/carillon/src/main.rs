@@ -2,6 +2,7 @@
 
 mod broker;
 mod cli;
+mod namespace;
 mod policy;
 mod services;
 mod settings;

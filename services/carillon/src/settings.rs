@@ -9,6 +9,8 @@ use carillon_chassis::{
     settings_section, settings_tree,
 };
 
+use crate::namespace::WatchedNamespace;
+
 settings_tree! {
     /// Everything that can be set.
     pub(crate) struct Settings {
@@ -200,7 +202,7 @@ settings_section! {
         /// Its own namespace: the PushCluster, the pods and the Lease are there. Empty takes the kube config's.
         "namespace" => namespace: String = Preset::computed("POD_NAMESPACE, else the kube config's", pod_namespace);
         /// Namespaces whose PushRooms and PushProducers count; `*` for all. Without any, its own.
-        "watch" => watch: Vec<String>;
+        "watch" => watch: Vec<WatchedNamespace>;
         /// The PushCluster that it answers for.
         "cluster" => cluster: String = "carillon";
         /// Which pods and Deployments are this installation's, as a label selector.

@@ -40,7 +40,11 @@ fn operator_settings(settings: &Settings, default_namespace: &str) -> OperatorSe
     };
     OperatorSettings {
         namespace: namespace.to_owned(),
-        watch: operator.watch.clone(),
+        watch: operator
+            .watch
+            .iter()
+            .map(|name| name.as_str().to_owned())
+            .collect(),
         cluster: operator.cluster.clone(),
         selector: operator.selector.clone(),
         lease: operator.lease.clone(),
