@@ -8,13 +8,18 @@ import { Release } from './lib/release.js';
 
 const CLIENTS = Number(process.env.CLIENTS ?? 300);
 const RATE = 30;
+const GATEWAYS = 3;
+// What a gateway lets go of: its own sessions, and those of others that it carries because a balancer sent them here.
+const CONNECTIONS = (CLIENTS / GATEWAYS) * (2 - 1 / GATEWAYS);
+const DRAIN_SECONDS = Math.ceil(CONNECTIONS / RATE);
 const release = new Release();
 const { kubectl } = release;
 let crowd;
 
 before(async () => {
   release.deploy({
-    gateway: { replicas: 3, drain: { rate: RATE, timeoutSeconds: Math.ceil(CLIENTS / RATE) + 30 } },
+    // As the guide says: one gateway drains at a time if the next has to be ready for as long as a drain takes.
+    gateway: { replicas: GATEWAYS, minReadySeconds: DRAIN_SECONDS + 5, drain: { rate: RATE, timeoutSeconds: 2 * DRAIN_SECONDS + 30 } },
     pushCluster: { spec: { policy: { anonymous: { sessions: true }, rooms: [{ match: 'crowd', join: 'anyone', history: { size: 50000, bytes: '64MiB' } }] } } },
   });
   await release.settled();
@@ -43,10 +48,10 @@ test('rollout restart of every Deployment', async () => {
   watching = false;
   await watch;
 
-  // Every client comes back about once for each gateway that goes, and never all of them at a time: with a surge of one,
-  // one gateway drains at a time, at its rate; two at most overlap.
+  // Every client comes back about once for each gateway that goes. Stock clients wait for a random while before they do,
+  // so some seconds see more of them than were let go.
   const busiest = crowd.busiestSecond();
-  assert.ok(busiest <= RATE * 3, `${busiest} connects in a second at a rate of ${RATE}`);
+  assert.ok(busiest <= RATE * 2, `${busiest} connects in a second at a rate of ${RATE}`);
   // The gauge glides: those who are on their way are as many as leave in a few seconds.
   assert.ok(seen.length > 3, 'the gauge was watched');
   const fewest = Math.min(...seen);

@@ -1,8 +1,14 @@
 //! Handing sessions over: their transports are closed at a pace, and stock clients come back by themselves.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Hub, outbox::CloseReason};
 
@@ -20,18 +26,67 @@ pub(super) struct Pace {
 
 impl Pace {
     /// How many sessions are due at this beat.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole, not negative, and a float that is too large saturates
     pub(super) fn beat(&mut self, per_second: f64) -> usize {
-        self.earned += per_second / BEATS;
+        self.earn(per_second / BEATS)
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole, not negative, and a float that is too large saturates
+    fn earn(&mut self, part: f64) -> usize {
+        self.earned += part;
         let whole = self.earned.floor();
         self.earned -= whole;
         whole as usize
     }
 }
 
+/// Connections of other gateways' sessions that this one carries.
+#[derive(Debug)]
+pub(super) struct Carrying {
+    count: AtomicU64,
+    /// As many places as may be let go.
+    turns: Semaphore,
+}
+
+impl Default for Carrying {
+    fn default() -> Self {
+        Self {
+            count: AtomicU64::new(0),
+            turns: Semaphore::new(0),
+        }
+    }
+}
+
+/// A connection of another gateway's session, as long as it is carried.
+#[derive(Debug)]
+pub struct Carried(Arc<Carrying>);
+
+impl Carried {
+    /// Waits until a drain lets go of it. Its client comes back just like one whose session is handed over.
+    pub async fn let_go(&self) {
+        match self.0.turns.acquire().await {
+            Ok(turn) => turn.forget(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Hub {
+    /// Counts a connection that is carried for a session of another gateway: a drain lets go of it in its turn.
+    pub fn carry(&self) -> Carried {
+        let carrying = Arc::clone(&self.0.carrying);
+        carrying.count.fetch_add(1, Ordering::Relaxed);
+        Carried(carrying)
+    }
+
     /// Hands all sessions over: closes their transports at an even pace, so that they reconnect elsewhere without a
-    /// storm, and answers when none is left or time is up. From the start no session is taken in any more.
+    /// storm, and answers when none is left or time is up. What is carried for other gateways goes within the same
+    /// pace. From the start no session is taken in any more.
     ///
     /// The pace is the policy's, which may change on the way, or the setting's; or more, to meet the deadline.
     pub async fn drain(&self) {
@@ -40,21 +95,38 @@ impl Hub {
         let (started, timeout) = (Instant::now(), inner.settings.drain_timeout);
         // Four fifths of the time for the pace, the rest for the last ones to go.
         let paced_until = started + timeout * 4 / 5;
-        let sessions = inner.metrics.session_count();
-        tracing::info!(sessions, per_second = self.drain_rate(), "handing sessions over");
-        let mut pace = Pace::default();
+        let left = || {
+            let carried = inner.carrying.count.load(Ordering::Relaxed);
+            (inner.metrics.session_count(), carried)
+        };
+        let (sessions, carried) = left();
+        tracing::info!(
+            sessions,
+            carried,
+            per_second = self.drain_rate(),
+            "handing sessions over"
+        );
+        let all = sessions + carried;
+        let (mut pace, mut share) = (Pace::default(), Pace::default());
         let mut told = 0;
-        while inner.metrics.session_count() > 0 && started.elapsed() < timeout {
-            let left = paced_until.saturating_duration_since(Instant::now()).max(BEAT);
-            let needed = count(sessions.saturating_sub(told)) / left.as_secs_f64();
+        while started.elapsed() < timeout {
+            let (sessions, carried) = left();
+            if sessions + carried == 0 {
+                return;
+            }
+            let time = paced_until.saturating_duration_since(Instant::now()).max(BEAT);
+            let needed = count(all.saturating_sub(told)) / time.as_secs_f64();
             let due = pace.beat(self.drain_rate().max(needed));
-            told += inner.shards.close(due, CloseReason::Draining).await as u64;
+            let of_carried = share.earn(count(due as u64) * count(carried) / count(sessions + carried));
+            inner.carrying.turns.add_permits(of_carried);
+            let of_sessions = due.saturating_sub(of_carried);
+            told += of_carried as u64 + inner.shards.close(of_sessions, CloseReason::Draining).await as u64;
             tokio::time::sleep(BEAT).await;
         }
     }
 
-    /// Sessions per second that a drain hands over, if its deadline lets it.
-    pub fn drain_rate(&self) -> f64 {
+    /// Sessions per second.
+    fn drain_rate(&self) -> f64 {
         let inner = &self.0;
         let live = inner.desk.policy.borrow().gateways().drain_rate;
         live.map_or_else(|| count(inner.settings.drain_rate), |rate| rate.per_second())
@@ -63,7 +135,7 @@ impl Hub {
 
 /// A number of sessions to reckon with.
 #[allow(clippy::cast_precision_loss)] // exact up to 2^53 sessions
-pub(crate) fn count(sessions: u64) -> f64 {
+pub(super) fn count(sessions: u64) -> f64 {
     sessions as f64
 }
 

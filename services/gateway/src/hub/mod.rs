@@ -48,7 +48,7 @@ use tokio::{
     task::JoinSet,
 };
 
-pub(crate) use handover::count;
+pub use handover::Carried;
 pub use health::{Check, HubHealth};
 pub use metrics::HubMetrics;
 pub use mutations::HubMutations;
@@ -61,6 +61,7 @@ pub use traces::DeliveryTrace;
 
 use self::{
     channel::ChannelTask,
+    handover::Carrying,
     history::{HistoryReader, HistoryRequests},
     life::{LifeTask, Registrar},
     peers::Peers,
@@ -105,6 +106,7 @@ struct Inner {
     desk: Arc<PublishDesk>,
     sessions: AtomicU64,
     draining: Arc<AtomicBool>,
+    carrying: Arc<Carrying>,
     peers: Arc<Peers>,
     standing: watch::Sender<Option<Standing>>,
 }
@@ -167,6 +169,7 @@ impl Hub {
             desk,
             sessions: AtomicU64::new(0),
             draining,
+            carrying: Arc::default(),
             peers,
             standing: watch::Sender::new(None),
         }));

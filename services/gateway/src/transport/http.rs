@@ -99,7 +99,7 @@ impl Router {
                     session = Some(id);
                 }
                 Place::At(address) => {
-                    return peers.forward(request, sid, &address, &self.shared).await;
+                    return peers.forward(request, sid, &address, &self.shared.hub).await;
                 }
                 Place::Nowhere(answer) => return *answer,
             }

@@ -187,11 +187,6 @@ impl TransportMetrics {
         GaugeGuard::new(self.carried.clone())
     }
 
-    /// How many WebSockets are carried for other gateways.
-    pub(super) fn carried_count(&self) -> u64 {
-        u64::try_from(self.carried.get()).unwrap_or_default()
-    }
-
     /// A TCP connection, as long as it carries HTTP requests.
     pub(super) fn http(&self) -> GaugeGuard {
         GaugeGuard::new(self.connections.with_label_values(&["http"]))

@@ -316,6 +316,55 @@ async fn draining_hands_sessions_over_at_an_even_pace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_carried_for_others_goes_within_the_pace_of_a_drain() {
+    let mut fixture = Fixture::new("").await;
+    let mut going = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let session = fixture.connect(&format!("s{number}"), &[]).await;
+        going.spawn(async move {
+            session.leave_when_told().await;
+            "own"
+        });
+        for _ in 0..2 {
+            let carried = fixture.hub.carry();
+            going.spawn(async move {
+                carried.let_go().await;
+                "carried"
+            });
+        }
+    }
+    let hub = fixture.hub.clone();
+    let started = tokio::time::Instant::now();
+    let draining = tokio::spawn(async move { hub.drain().await });
+    let mut own = 0;
+    let mut in_this_second = 0;
+    let mut second = started;
+    for gone in 1..=600_u32 {
+        own += u32::from(going.join_next().await.unwrap().unwrap() == "own");
+        if second.elapsed() >= Duration::from_secs(1) {
+            (second, in_this_second) = (tokio::time::Instant::now(), 0);
+        }
+        in_this_second += 1;
+        assert!(
+            in_this_second <= 120,
+            "{in_this_second} in a second at 100 a second"
+        );
+        if gone == 300 {
+            assert!(
+                (90..=110).contains(&own),
+                "{own} of 200 when half of all are gone"
+            );
+        }
+    }
+    draining.await.unwrap();
+    let took = started.elapsed();
+    assert!(
+        took >= Duration::from_secs(5) && took < Duration::from_secs(10),
+        "{took:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_dropped_as_soon_as_it_is_there_is_gone() {
     let mut fixture = Fixture::new("").await;
     drop(fixture.try_connect("hasty").await.unwrap());

@@ -10,13 +10,7 @@
 pub(super) mod name;
 mod proof;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -30,12 +24,11 @@ pub(super) use name::{GatewayName, NamedId, with_id};
 pub use proof::ForwardingSecret;
 
 use super::{
-    engine::Shared,
     metrics::{ForwardOutcome, TransportMetrics},
     responses::{Body, empty_response, unavailable},
     settings::TransportSettings,
 };
-use crate::hub::count;
+use crate::hub::Hub;
 
 /// How long a gateway may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -71,9 +64,6 @@ pub(super) struct Peers {
     metrics: TransportMetrics,
     /// How long an answer may take: a poll is answered by the next ping at the latest.
     patience: Duration,
-    drain: Duration,
-    /// WebSockets of a drain that have their turn to be let go.
-    turns: AtomicU64,
 }
 
 impl Peers {
@@ -96,8 +86,6 @@ impl Peers {
             client,
             metrics: metrics.clone(),
             patience: settings.ping_interval + settings.ping_timeout,
-            drain: settings.drain_timeout,
-            turns: AtomicU64::new(0),
         }
     }
 
@@ -107,7 +95,7 @@ impl Peers {
         mut request: Request<Incoming>,
         sid: &str,
         address: &str,
-        shared: &Arc<Shared>,
+        hub: &Hub,
     ) -> Response<Body> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             self.metrics.forwarded(ForwardOutcome::Full);
@@ -145,7 +133,7 @@ impl Peers {
             return self.gone(ForwardOutcome::Unreachable);
         };
         let owner = hyper::upgrade::on(&mut response);
-        tokio::spawn(Arc::clone(self).relay(client, owner, Arc::clone(shared), place));
+        tokio::spawn(Arc::clone(self).relay(client, owner, hub.clone(), place));
         let mut answer = empty_response(StatusCode::SWITCHING_PROTOCOLS);
         *answer.headers_mut() = std::mem::take(response.headers_mut());
         answer
@@ -180,19 +168,16 @@ impl Peers {
         self: Arc<Self>,
         client: OnUpgrade,
         owner: OnUpgrade,
-        shared: Arc<Shared>,
+        hub: Hub,
         place: OwnedSemaphorePermit,
     ) {
-        let carried = self.metrics.carried();
+        let gauge = self.metrics.carried();
         let (client, owner) = match tokio::try_join!(client, owner) {
             Ok(both) => both,
             Err(error) => return tracing::debug!(%error, "an upgrade that was handed on failed"),
         };
         let (mut client, mut owner) = (TokioIo::new(client), TokioIo::new(owner));
-        let let_go = async {
-            shared.draining.cancelled().await;
-            tokio::time::sleep(self.turn(shared.hub.drain_rate())).await;
-        };
+        let carried = hub.carry();
         tokio::select! {
             biased;
             ended = tokio::io::copy_bidirectional(&mut client, &mut owner) => {
@@ -200,16 +185,9 @@ impl Peers {
                     tracing::debug!(%error, "a WebSocket that was handed on ended");
                 }
             }
-            () = let_go => {}
+            () = carried.let_go() => {}
         }
-        drop((carried, place));
-    }
-
-    /// How long the next one waits to be let go, at a rate or as fast as the deadline asks for.
-    fn turn(&self, per_second: f64) -> Duration {
-        let turn = count(self.turns.fetch_add(1, Ordering::Relaxed));
-        let needed = count(self.metrics.carried_count()) / self.drain.mul_f64(0.8).as_secs_f64();
-        Duration::try_from_secs_f64(turn / per_second.max(needed)).unwrap_or_default()
+        drop((carried, gauge, place));
     }
 }
 
