@@ -1,5 +1,6 @@
 // The cluster as kubectl shows it, and ways past Kubernetes' back.
-import { spawn, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
+import { promisify } from 'node:util';
 import { until } from '../../lib/until.js';
 
 /** Runs a program and gives what it printed; its complaint is the error. */
@@ -24,6 +25,12 @@ export class Kubectl {
 
   json(...args) {
     return JSON.parse(this.run(...args, '--output', 'json'));
+  }
+
+  /** As `json`, while clients of this process go on. */
+  async read(...args) {
+    const { stdout } = await promisify(execFile)('kubectl', ['--namespace', this.namespace, ...args, '--output', 'json'], { maxBuffer: 1 << 28 });
+    return JSON.parse(stdout);
   }
 
   /** Server-side, as a person with `kubectl apply` would. */
@@ -53,8 +60,8 @@ export class Kubectl {
   }
 
   async rollout(component, name = `carillon-${component}`) {
-    await until(`${component} is rolled out`, () => {
-      const { metadata, spec, status } = this.json('get', 'deployment', name);
+    await until(`${component} is rolled out`, async () => {
+      const { metadata, spec, status } = await this.read('get', 'deployment', name);
       const { replicas = 0, updatedReplicas = 0, readyReplicas = 0, observedGeneration } = status;
       return observedGeneration >= metadata.generation
         && [replicas, updatedReplicas, readyReplicas].every((count) => count === spec.replicas);
