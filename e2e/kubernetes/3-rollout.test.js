@@ -51,7 +51,7 @@ test('rollout restart of every Deployment', async (context) => {
   // Every client comes back about once for each gateway that goes. Stock clients wait for a random while before they do,
   // so some seconds see more of them than were let go.
   const busiest = crowd.busiestSecond();
-  context.diagnostic(`${crowd.connects.length} connects, ${busiest} of them in the busiest second, ${Math.min(...seen)} sessions at least`);
+  context.diagnostic(`${crowd.connects.length} connects, ${busiest} of them in the busiest second, ${Math.min(...seen)} sessions at least; lost by ${JSON.stringify([...crowd.reasons])}`);
   assert.ok(busiest <= RATE * 2, `${busiest} connects in a second at a rate of ${RATE}`);
   // The gauge glides: those who are on their way are as many as leave in a few seconds.
   assert.ok(seen.length > 3, 'the gauge was watched');

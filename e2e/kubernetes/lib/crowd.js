@@ -5,19 +5,26 @@ import { Producer } from '../../lib/producer.js';
 import { until } from '../../lib/until.js';
 
 export const ROOM = 'crowd';
+/** Deliveries a second to the whole crowd: what one process of clients can take while it does other things. */
+const DELIVERIES = 20_000;
 
 export class Crowd {
   /** @param {string} gateway @param {number} size */
   static async gather(gateway, size) {
     const crowd = new Crowd();
     crowd.connects = [];
+    /** Why clients lost their connection → how often. */
+    crowd.reasons = new Map();
     crowd.clients = [];
     // In the default way of a client, polling first; in small groups, as a ready cluster would meet them.
     for (let from = 0; from < size; from += 25) {
       const group = Array.from({ length: Math.min(25, size - from) }, () => new Listener(gateway, {
         rooms: [ROOM], options: { reconnectionDelay: 200, reconnectionDelayMax: 1_000 },
       }));
-      for (const client of group) client.socket.on('connect', () => crowd.connects.push(performance.now()));
+      for (const { socket } of group) {
+        socket.on('connect', () => crowd.connects.push(performance.now()));
+        socket.on('disconnect', (reason) => crowd.reasons.set(reason, (crowd.reasons.get(reason) ?? 0) + 1));
+      }
       crowd.clients.push(...group);
       await until('a group is settled', () => group.every((client) => client.settled), 120_000);
     }
@@ -25,13 +32,14 @@ export class Crowd {
     return crowd;
   }
 
-  /** Begins to send, one message after the other. */
+  /** Begins to send, one message after the other, at a rate that fits the crowd. */
   listenTo(ingest, key) {
     this.producer = new Producer(ingest, { authorization: `Bearer ${key}` });
     this.stopped = false;
     this.flow = (async () => {
       for (let number = 0; !this.stopped; number += 1) {
         await this.producer.send({ to: { room: ROOM }, event: 'tick', data: number });
+        await new Promise((resolve) => { setTimeout(resolve, (1_000 * this.clients.length) / DELIVERIES); });
       }
     })();
     return until('messages flow', () => this.clients[0].of(ROOM).length > 3, 60_000);
