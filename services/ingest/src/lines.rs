@@ -133,7 +133,6 @@ impl Lines {
             self.buffer.clear();
             self.searched = 0;
         } else if self.buffer.len() > limit {
-            // What fits the limit may have a `\r` behind it.
             self.skipping = true;
             let bytes = self.buffer.len();
             return Some(Arrival::Message(Arrived {
@@ -157,13 +156,16 @@ impl Lines {
         self.number += 1;
         self.searched = 0;
         self.deadline = None;
-        if std::mem::take(&mut self.skipping) || line.iter().all(u8::is_ascii_whitespace) {
+        let bytes = line.len();
+        // A blank line that is too long is answered like any other: if it came in pieces, it was.
+        let is_too_long = bytes > settings.body_bytes;
+        let is_blank = !is_too_long && line.iter().all(u8::is_ascii_whitespace);
+        if std::mem::take(&mut self.skipping) || is_blank {
             // A line that is not answered belongs to no window, so nobody else would.
-            self.give_back(line.len());
+            self.give_back(bytes);
             return None;
         }
-        let bytes = line.len();
-        let publish = if bytes > settings.body_bytes {
+        let publish = if is_too_long {
             Err(too_long(settings.body_bytes))
         } else {
             one(&line, place, &settings.limits)

@@ -148,6 +148,31 @@ async fn a_line_is_answered_while_the_body_is_open() {
 }
 
 #[tokio::test]
+async fn a_line_that_is_too_long_is_answered_however_it_comes() {
+    let fixture = Fixture::with(|settings| settings.body_bytes = 80).await;
+    for line in [" ".repeat(100), "x".repeat(100)] {
+        for piece in [200, 101, 81, 7] {
+            let text = format!("{line}\n{}", message("lobby", piece));
+            let mut stream = Open::start(&fixture).await;
+            for piece in text.as_bytes().chunks(piece) {
+                stream.send(Bytes::copy_from_slice(piece)).await;
+            }
+            stream.end();
+            let answers = stream.rest().await;
+            let told: Vec<_> = answers
+                .iter()
+                .map(|answer| (answer["line"].as_u64(), answer["status"].as_u64()))
+                .collect();
+            assert_eq!(
+                told,
+                [(Some(1), Some(413)), (Some(2), Some(202))],
+                "{line:?} in {piece}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_bad_line_is_answered_and_the_next_one_is_read() {
     let fixture = Fixture::with(|settings| settings.body_bytes = 2_000).await;
     let mut stream = Open::start(&fixture).await;
