@@ -46,16 +46,30 @@ impl Origins {
 
 /// Scheme and authority of an origin in lower case, without the scheme's own port.
 fn parts(origin: &str) -> Option<(String, String)> {
-    let uri = Uri::from_str(origin.trim_end_matches('/')).ok()?;
+    // Behind a `#` could be anything: `Uri` drops it.
+    let origin = Some(origin.trim_end_matches('/')).filter(|origin| !origin.contains('#'))?;
+    let uri = Uri::from_str(origin).ok()?;
     let scheme = uri.scheme_str()?.to_ascii_lowercase();
-    let authority = uri.authority()?.as_str().to_ascii_lowercase();
-    let bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !authority.contains('@');
-    let authority = match scheme.as_str() {
-        "http" => authority.strip_suffix(":80").unwrap_or(&authority).to_owned(),
-        "https" => authority.strip_suffix(":443").unwrap_or(&authority).to_owned(),
+    let own_port = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
         _ => return None,
     };
-    bare.then_some((scheme, authority))
+    let authority = uri.authority()?;
+    let host = authority.host().to_ascii_lowercase();
+    // No user before the host, and nothing but a number behind its colon.
+    let behind_host = authority.as_str().strip_prefix(authority.host())?;
+    let port = match behind_host.strip_prefix(':') {
+        None => behind_host.is_empty().then_some(own_port)?,
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse::<u16>().ok()?,
+        Some(_) => return None,
+    };
+    let is_bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !host.is_empty();
+    let authority = match port == own_port {
+        true => host,
+        false => format!("{host}:{port}"),
+    };
+    is_bare.then_some((scheme, authority))
 }
 
 /// Where a request comes from.
@@ -129,6 +143,9 @@ mod tests {
         assert_eq!(judge("GW.example.com", "https://gw.example.com"), Source::Own);
         assert_eq!(judge("gw.example.com:443", "https://gw.example.com"), Source::Own);
         assert_eq!(judge("gw:3000", "http://gw:3001"), Source::Foreign);
+        assert_eq!(judge("[::1]", "http://[::1]:80"), Source::Own);
+        assert_eq!(judge("gw#.evil.org", "https://gw"), Source::Foreign);
+        assert_eq!(judge("gw", "https://gw#.evil.org"), Source::Foreign);
         assert_eq!(judge("gw", "null"), Source::Foreign);
         assert_eq!(
             judge("gw", "http://app.example.com"),
@@ -154,7 +171,22 @@ mod tests {
 
     #[test]
     fn mistakes_in_the_list_are_named() {
-        for wrong in ["app.example.com", "https://a/path", "ftp://a", "https://u@a", ""] {
+        for wrong in [
+            "",
+            "app.example.com",
+            "https://a/path",
+            "https://a?query",
+            "https://a#fragment",
+            "https://a#",
+            "ftp://a",
+            "https://u@a",
+            "https://:443",
+            "https://a:",
+            "https://a:port",
+            "https://a:+80",
+            "https://a:65536",
+            "https://[::1]80",
+        ] {
             assert!(
                 Origins::list([wrong]).unwrap_err().to_string().contains(wrong),
                 "{wrong}"
