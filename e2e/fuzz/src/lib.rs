@@ -12,8 +12,8 @@
 pub mod targets;
 
 use targets::{
-    client_events, cloud_events, cookies, handshakes, jwks, jwt, policy, posted, publish, rooms, websocket,
-    wire,
+    calls, client_events, cloud_events, cookies, handshakes, heads, jwks, jwt, lines, origins, policy,
+    posted, publish, rooms, websocket, wire,
 };
 
 /// A target: fails on bytes that break a rule.
@@ -22,8 +22,12 @@ pub type Target = fn(&[u8]);
 /// All targets by name, in the order in which they are run.
 pub const TARGETS: &[(&str, Target)] = &[
     ("publish", publish::target),
+    ("lines", lines::target),
+    ("calls", calls::target),
     ("cloud_events", cloud_events::target),
     ("client_events", client_events::target),
+    ("heads", heads::target),
+    ("origins", origins::target),
     ("handshakes", handshakes::target),
     ("cookies", cookies::target),
     ("jwt", jwt::target),

@@ -214,7 +214,7 @@ fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let problem = |detail: String| Err(Problem::new(Kind::Invalid, detail).with("field", "Idempotency-Key"));
     let mut values = headers.get_all("idempotency-key").iter();
     let (Some(value), more) = (values.next(), values.next()) else {

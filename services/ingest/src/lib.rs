@@ -25,6 +25,8 @@ mod answer;
 mod backlog;
 mod body;
 mod cloud_events;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grpc;
 mod guarded;
 mod http;

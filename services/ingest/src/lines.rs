@@ -69,6 +69,12 @@ impl Lines {
         }
     }
 
+    /// Bytes that are kept, and bytes that are held for them and for lines that were not handed over.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        (self.buffer.len(), self.held.bytes())
+    }
+
     /// Reads on. Cancel safe.
     async fn read(&mut self) -> Result<(), Problem> {
         let frame = match self.deadline {

@@ -131,7 +131,7 @@ fn push(lines: &mut String, line: Map<String, Value>) {
 }
 
 /// An answer: its line, its status, and the rest as a request of its own would have it.
-fn line(answer: Answer) -> Map<String, Value> {
+pub(crate) fn line(answer: Answer) -> Map<String, Value> {
     let mut line = Map::new();
     line.insert("line".to_owned(), json!(answer.place));
     match answer.result {

@@ -1,11 +1,15 @@
 //! The targets, one file each.
 
+pub mod calls;
 pub mod client_events;
 pub mod cloud_events;
 pub mod cookies;
 pub mod handshakes;
+pub mod heads;
 pub mod jwks;
 pub mod jwt;
+pub mod lines;
+pub mod origins;
 pub mod policy;
 pub mod posted;
 pub mod publish;

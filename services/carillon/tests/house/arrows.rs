@@ -43,7 +43,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // It stands beside the binary: it tries the services' parsers.
     (
         "carillon-fuzz",
-        &["carillon-ingest", "carillon-gateway", "carillon-model"],
+        &[
+            "carillon-ingest",
+            "carillon-gateway",
+            "carillon-chassis",
+            "carillon-model",
+        ],
     ),
     // It stands beside the binary: it drives the services' own code, on a broker of its own.
     (

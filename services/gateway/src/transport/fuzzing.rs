@@ -2,16 +2,18 @@
 
 use bytes::Bytes;
 use carillon_model::{Data, EventName, Offset, Room};
-use http::Uri;
+use http::{HeaderMap, HeaderValue, Uri};
 use serde_json::value::RawValue;
 
 use super::{
+    ForwardingSecret, Origins,
     frames::FrameWatch,
     handshake::Auth,
+    origin::Source,
     packet::{ClientPacket, Event, Packet},
     peers::name,
     posted::Posted,
-    publishing, requests,
+    publishing, requests, responses,
 };
 
 /// A Socket.IO packet of a client, taken apart.
@@ -133,6 +135,35 @@ pub fn too_large<'a>(limit: u64, pieces: impl IntoIterator<Item = &'a [u8]>) -> 
 /// An Engine.IO id's gateway and the id there.
 pub fn named_id(sid: &str) -> Option<(&str, &str)> {
     name::NamedId::read(sid).map(|named| (named.gateway, named.id))
+}
+
+/// The Engine.IO id that a client is told of a session in a pod.
+pub fn name_of(pod: &str, id: &str) -> String {
+    name::GatewayName::of_pod(pod).name(id)
+}
+
+/// The packet that opens a session in a pod, as a client gets it; `None` if it is no such packet.
+pub fn named_open_packet(pod: &str, payload: &str) -> Option<String> {
+    name::GatewayName::of_pod(pod).name_open_packet(payload)
+}
+
+/// What proves that a request of a session was handed on by a gateway.
+pub fn proof(secret: &ForwardingSecret, sid: &str) -> Option<HeaderValue> {
+    secret.prove(sid)
+}
+
+/// Whether a request of a session was handed on by a gateway; `None` if it says nothing of it.
+pub fn is_handed_on(secret: &ForwardingSecret, headers: &HeaderMap, sid: &str) -> Option<bool> {
+    secret.judge(headers, sid)
+}
+
+/// What the answer to a request tells a browser about who may read it: nothing if its page is the gateway's own. `None`
+/// if the page is not let in.
+pub fn judged(origins: &Origins, headers: &HeaderMap) -> Option<HeaderMap> {
+    let source = origins.judge(headers);
+    let mut told = HeaderMap::new();
+    responses::allow(&mut told, &source);
+    (source != Source::Foreign).then_some(told)
 }
 
 /// The address of a request with another Engine.IO id.

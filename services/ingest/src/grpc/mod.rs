@@ -5,8 +5,8 @@
 
 mod health;
 mod metered;
-mod service;
-mod status;
+pub(crate) mod service;
+pub(crate) mod status;
 mod stream;
 
 use axum::{Router, middleware};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use carillon_chassis::{metrics::GaugeGuard, telemetry::trace_context};
 use carillon_model::{
     Target,
-    publish::{DataPart, Publish, PublishLimits, PublishParts},
+    publish::{DataPart, Publish, PublishErrors, PublishLimits, PublishParts},
 };
 use futures::{StreamExt, stream, stream::BoxStream};
 use http::HeaderMap;
@@ -73,7 +73,8 @@ impl Publisher {
         span.record("producer", caller.name());
         let bytes = message.encoded_len();
         let mut held = self.meter(extensions).hand_over();
-        let publish = asked(message, &self.ingest.shared.settings.limits)?;
+        let asked = asked(message, &self.ingest.shared.settings.limits);
+        let publish = asked.map_err(|errors| described(&errors))?;
         let traceparent = traceparent(headers, span);
         let id_and_rooms = self
             .ingest
@@ -179,7 +180,7 @@ impl pb::publisher_server::Publisher for Publisher {
 }
 
 /// The message that a request asks for.
-pub(crate) fn asked(request: pb::PublishRequest, limits: &PublishLimits) -> Result<Publish, Problem> {
+pub(crate) fn asked(request: pb::PublishRequest, limits: &PublishLimits) -> Result<Publish, PublishErrors> {
     use pb::{publish_request::Content, target::To};
     let to = request.to.and_then(|target| target.to).and_then(|to| match to {
         To::Room(room) => Some(Target::Room(room)),
@@ -200,7 +201,7 @@ pub(crate) fn asked(request: pb::PublishRequest, limits: &PublishLimits) -> Resu
         data,
         idempotency_key: (!key.is_empty()).then_some(key),
     };
-    Publish::of_parts(parts, limits).map_err(|errors| described(&errors))
+    Publish::of_parts(parts, limits)
 }
 
 /// The answer to a message that is kept.

@@ -6,6 +6,7 @@ use tonic::{Code, Status, Streaming};
 use super::{metered::Meter, pb, service, status};
 use crate::{
     Ingest,
+    accept::described,
     body::Held,
     metrics::Door,
     problem::{Kind, Problem},
@@ -43,10 +44,12 @@ impl Arrivals for Calls {
             Ok(Some(message)) => {
                 let place = self.next;
                 self.next += 1;
+                let bytes = message.encoded_len();
+                let asked = service::asked(message, &settings.limits);
                 Arrival::Message(Arrived {
                     place,
-                    bytes: message.encoded_len(),
-                    publish: service::asked(message, &settings.limits),
+                    publish: asked.map_err(|errors| described(&errors)),
+                    bytes,
                 })
             }
             Ok(None) => Arrival::End(None),

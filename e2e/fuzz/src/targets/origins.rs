@@ -1,0 +1,155 @@
+//! Origins: which web pages may talk to a gateway.
+
+use carillon_gateway::transport::{Origins, fuzzing::judged};
+use http::{HeaderMap, HeaderValue, header};
+use url::Url;
+
+/// The first line is the page's origin, the second one the gateway's host, and what follows is the list. A page is let
+/// in if, and only if, a browser would say that it is of one of them.
+pub fn target(bytes: &[u8]) {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let mut header = || HeaderValue::from_bytes(lines.next()?).ok();
+    let (origin, host) = (header(), header());
+    let texts = lines.take(6).filter_map(|line| std::str::from_utf8(line).ok());
+    let listed: Vec<&str> = texts.map(str::trim).filter(|text| is_taken(text)).collect();
+    let gateway = Gateway {
+        origins: Origins::list(&listed).expect("each of them was taken"),
+        listed,
+        host,
+    };
+    gateway.judge(origin.as_ref());
+    gateway.judge(None);
+    gateway.judge(Some(&HeaderValue::from_static("null")));
+    for listed in &gateway.listed {
+        let (scheme, authority) = listed.split_once("://").unwrap_or(("https", listed));
+        let other = if scheme == "https" { "http" } else { "https" };
+        for alike in [
+            listed.to_ascii_lowercase(),
+            format!("{other}://{authority}"),
+            format!("{scheme}://{authority}.evil.example"),
+            format!("{scheme}://evil-{authority}"),
+            format!("{scheme}://evil.example.{authority}"),
+            format!("{scheme}://{authority}:8443"),
+            format!("{scheme}://{authority}@evil.example"),
+            format!("{scheme}://evil.example/{listed}"),
+            format!("{scheme}://evil.example#{authority}"),
+        ] {
+            if let Ok(origin) = HeaderValue::from_str(&alike) {
+                gateway.judge(Some(&origin));
+            }
+        }
+    }
+}
+
+/// Whether a list takes a text, which then is all, or a scheme, a host and perhaps a port, and nothing else.
+fn is_taken(text: &str) -> bool {
+    match Origins::list([text]) {
+        Err(error) => {
+            assert!(error.to_string().contains(text));
+            // What a browser writes can be listed.
+            assert!(written(text).is_none(), "{text:?} is refused");
+            false
+        }
+        Ok(_) if text == "*" => true,
+        Ok(_) => {
+            let (scheme, authority) = text.split_once("://").expect("a scheme");
+            assert!(["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()));
+            let authority = authority.trim_end_matches('/');
+            assert!(
+                !authority.is_empty() && !authority.contains(['/', '?', '#', '@', '\\']),
+                "{text:?}"
+            );
+            let (host, port) = match authority.rsplit_once(':') {
+                Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+                _ => (authority, None),
+            };
+            assert!(!host.is_empty(), "{text:?} has no host");
+            let is_port = |port: &str| !port.starts_with('+') && port.parse::<u16>().is_ok();
+            assert!(port.is_none_or(is_port), "{text:?} has no such port");
+            true
+        }
+    }
+}
+
+/// A text as the origin that a browser takes it for.
+fn origin(text: &str) -> Option<url::Origin> {
+    let url = Url::parse(text).ok()?;
+    ["http", "https"].contains(&url.scheme()).then(|| url.origin())
+}
+
+/// An origin if the text is how a browser writes it.
+fn written(text: &str) -> Option<url::Origin> {
+    origin(text).filter(|origin| origin.ascii_serialization() == text)
+}
+
+/// Whether two texts are one origin.
+fn are_same(one: &str, other: &str) -> bool {
+    // A browser has no word for some that are written the same.
+    one.eq_ignore_ascii_case(other) || origin(one).is_some_and(|one| origin(other) == Some(one))
+}
+
+struct Gateway<'a> {
+    origins: Origins,
+    listed: Vec<&'a str>,
+    host: Option<HeaderValue>,
+}
+
+impl Gateway<'_> {
+    fn judge(&self, page: Option<&HeaderValue>) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [(header::ORIGIN, page), (header::HOST, self.host.as_ref())] {
+            if let Some(value) = value {
+                headers.insert(name, value.clone());
+            }
+        }
+        let told = judged(&self.origins, &headers);
+        let Some(page) = page else {
+            assert_eq!(told, Some(HeaderMap::new()), "programs are no pages");
+            return;
+        };
+        let page = page.to_str().unwrap_or_default();
+        let own = self.own(page);
+        let any = self.listed.contains(&"*");
+        let is_listed = self.listed.iter().any(|listed| are_same(listed, page));
+        let what = format!("{page:?} at {:?} with {:?}: {told:?}", self.host, self.listed);
+        // As a browser writes it, on both sides, there is no way to misunderstand it.
+        if written(page).is_some() {
+            let own = own.as_deref().is_some_and(|own| own == page);
+            assert!(!own || told == Some(HeaderMap::new()), "{what}");
+            let let_in = own || any || self.listed.contains(&page);
+            assert!(!let_in || told.is_some(), "{what}");
+        }
+        let Some(told) = told else {
+            assert!(!any, "{what}");
+            return;
+        };
+        match told.get(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+            None => {
+                assert!(
+                    told.is_empty() && own.is_some_and(|own| are_same(&own, page)),
+                    "{what}"
+                );
+            }
+            Some(all) if all == "*" => {
+                assert!(any, "{what}");
+                assert!(
+                    !told.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS),
+                    "{what}"
+                );
+            }
+            Some(one) => {
+                assert!(is_listed, "{what}");
+                assert_eq!(told[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
+                assert_eq!(told[header::VARY], "Origin");
+                assert!(written(page).is_none() || one == page, "{what}");
+            }
+        }
+    }
+
+    /// The gateway's own origin, if a page has its scheme.
+    fn own(&self, page: &str) -> Option<String> {
+        let (scheme, _) = page.split_once("://")?;
+        let host = self.host.as_ref()?.to_str().ok()?;
+        Some(format!("{scheme}://{host}"))
+    }
+}
