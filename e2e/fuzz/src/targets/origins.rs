@@ -77,9 +77,11 @@ fn origin(text: &str) -> Option<url::Origin> {
     ["http", "https"].contains(&url.scheme()).then(|| url.origin())
 }
 
-/// An origin if the text is how a browser writes it.
+/// An origin if the text is how a browser writes it, of a host that can have a name or an address.
 fn written(text: &str) -> Option<url::Origin> {
-    origin(text).filter(|origin| origin.ascii_serialization() == text)
+    let is_named = |character: char| character.is_ascii_alphanumeric() || "-._:[]/".contains(character);
+    let written = origin(text).filter(|origin| origin.ascii_serialization() == text);
+    written.filter(|_| text.chars().all(is_named))
 }
 
 /// Whether two texts are one origin.
