@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use carillon_model::{Room, policy::RoomPattern};
 use jsonwebtoken::{Algorithm, Header, Validation, errors::ErrorKind};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{
     Identified,
@@ -139,8 +140,10 @@ impl Tokens {
             .filter(|key| key.fits(header.alg, header.kid.as_deref()));
         let mut tried = Tried::NoKey;
         for key in fitting.take(TRIES) {
-            match jsonwebtoken::decode::<Claims>(token, &key.key, &validation) {
-                Ok(decoded) => return Tried::Claims(decoded.claims),
+            // As text first: claims that nobody reads must be UTF-8, too (RFC 7519, section 7.2).
+            let decoded = jsonwebtoken::decode::<Box<RawValue>>(token, &key.key, &validation);
+            match decoded.and_then(|decoded| Ok(serde_json::from_str(decoded.claims.get())?)) {
+                Ok(claims) => return Tried::Claims(claims),
                 Err(error) => {
                     let refusal = refusal(error.kind());
                     let certain = refusal.code != IdentityCode::TokenBadSignature;

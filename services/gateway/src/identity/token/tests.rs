@@ -2,10 +2,12 @@ use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use carillon_model::{Room, time::wall_clock_milliseconds};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use jsonwebtoken::{EncodingKey, Header};
 use parking_lot::Mutex;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use super::*;
 use crate::identity::{
@@ -156,6 +158,23 @@ async fn what_is_wrong_has_its_own_code() {
     };
     let critical = jsonwebtoken::encode(&critical, &good, &EncodingKey::from_secret(b"secret")).unwrap();
     assert_eq!(code(&tokens, &critical).await, Code::TokenInvalid);
+}
+
+#[tokio::test]
+async fn claims_are_text_even_where_nobody_reads_them() {
+    let token = |claims: &[u8]| {
+        let [header, claims] = [br#"{"alg":"HS256"}"#, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let text = format!("{header}.{claims}");
+        let mac = Hmac::<Sha256>::new_from_slice(b"secret")
+            .unwrap()
+            .chain_update(&text);
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    };
+    let tokens = secret_tokens();
+    let good = token("{\"sub\":\"42\",\"name\":\"Zoé\",\"score\":1e999}".as_bytes());
+    assert!(tokens.identify(&good).await.is_ok());
+    let wrong = token(b"{\"sub\":\"42\",\"name\":\"Zo\xe9\"}");
+    assert_eq!(code(&tokens, &wrong).await, IdentityCode::TokenInvalid);
 }
 
 #[tokio::test]
