@@ -5,7 +5,7 @@ use bytes::Bytes;
 use carillon_ingest::fuzzing;
 use carillon_model::{
     Data,
-    publish::{Publish, PublishErrors, PublishRequest},
+    publish::{Publish, PublishErrors, PublishLimits, PublishRequest},
 };
 use prost::{Message, Oneof};
 use serde_json::{json, value::RawValue};
@@ -82,7 +82,11 @@ pub fn target(bytes: &[u8]) {
         Some(&called),
         "written in another way it is the same"
     );
-    as_json(&asked, &called);
+    as_json(&asked, &called, &LIMITS);
+    // Deep nesting needs more room.
+    let wide = PublishLimits::default();
+    let called_wide = fuzzing::called(body.clone(), &wide).expect("it is a request");
+    as_json(&asked, &called_wide, &wide);
     match called {
         Ok(publish) => {
             if let Data::Binary(binary) = &publish.data {
@@ -94,7 +98,7 @@ pub fn target(bytes: &[u8]) {
     }
 }
 
-fn as_json(asked: &Asked, called: &Result<Publish, PublishErrors>) {
+fn as_json(asked: &Asked, called: &Result<Publish, PublishErrors>, limits: &PublishLimits) {
     let mut members = vec![format!("\"event\":{}", json!(asked.event))];
     let to = asked.to.as_ref().and_then(|to| to.place.as_ref());
     let to = to.and_then(|place| match place {
@@ -125,7 +129,7 @@ fn as_json(asked: &Asked, called: &Result<Publish, PublishErrors>) {
         members.push(format!("\"idempotency_key\":{}", json!(asked.idempotency_key)));
     }
     let body = Bytes::from(format!("{{{}}}", members.join(",")));
-    let posted = match PublishRequest::parse(&body, &LIMITS) {
+    let posted = match PublishRequest::parse(&body, limits) {
         Ok(PublishRequest::One(publish)) => Ok(publish),
         Ok(PublishRequest::Batch(_)) => panic!("one message was sent"),
         Err(errors) => Err(errors),

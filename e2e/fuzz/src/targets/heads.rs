@@ -225,17 +225,15 @@ fn open_packet(pod: &str, packet: &str) {
         assert_eq!(length.parse(), Ok(named.chars().count()));
     }
     let (_, before) = packet.split_once("0{").expect("an object");
-    let (Ok(before), Ok(after)) = (
-        serde_json::from_str::<Value>(&format!("{{{before}")),
-        serde_json::from_str::<Value>(&named[1..]),
-    ) else {
+    let Ok(before) = serde_json::from_str::<Value>(&format!("{{{before}")) else {
         return;
     };
+    let after: Value = serde_json::from_str(&named[1..]).expect("it is JSON as before");
     let sid = before["sid"].as_str().unwrap_or_default();
     let mut expected = before.clone();
     expected["sid"] = gateway::name_of(pod, sid).into();
-    // A name that is there twice counts the second time, and only the first one is named.
-    if packet.matches("\"sid\"").count() == 1 {
+    // A name that is there twice counts the second time, and only the first one is named; it may be hidden by escapes.
+    if packet.matches("\"sid\"").count() == 1 && !packet.contains('\\') {
         assert_eq!(after, expected);
     }
 }
