@@ -3,7 +3,8 @@
     grpc_client.py COMMAND ADDRESS [REQUESTS]
 
 REQUESTS is a JSON array of PublishRequest. What comes of it is printed as JSON. GRPC_KEY is sent as the producer's key,
-GRPC_CA is a file with the certificate to trust: with it the channel is secured.
+GRPC_CA is a file with the certificate to trust: with it the channel is secured. GRPC_METRICS is where the server shows
+its metrics: a flood wants to know.
 """
 
 import json
@@ -13,7 +14,7 @@ import queue
 import sys
 import tempfile
 import threading
-import time
+import urllib.request
 
 import grpc
 from google.protobuf import descriptor_pool, json_format, message_factory
@@ -138,8 +139,16 @@ def until_told(channel, text):
     outgoing.put(None)
 
 
+def taken():
+    """How many messages the server has taken, by its own metrics."""
+    with urllib.request.urlopen(os.environ["GRPC_METRICS"], timeout=30) as metrics:
+        lines = metrics.read().decode().splitlines()
+    (line,) = [line for line in lines if line.startswith('carillon_ingest_arrivals_total{door="grpc"}')]
+    return int(line.split()[-1])
+
+
 def flood(channel, text):
-    """Sends one request again and again and reads nothing until it can't send any more; then reads all answers."""
+    """Sends one request again and again and reads nothing until the server takes no more; then reads all answers."""
     (request,) = requests(text)
     total, sent, closing = 60_000, 0, threading.Event()
 
@@ -149,11 +158,14 @@ def flood(channel, text):
             sent += 1
             yield request
 
+    before = last = taken()
     call = stubs.PublisherStub(channel).PublishEach(outgoing(), metadata=metadata())
-    before = -1
-    while sent != before and sent < total:
-        before = sent
-        time.sleep(2)
+    # The server answers every look, so it has had its turn: what waits for it then, it does not want.
+    looks = 0
+    while looks < 50 and sent < total:
+        now = taken()
+        looks = looks + 1 if before < now == last and now - before < sent else 0
+        last = now
     stuck = sent
     closing.set()
     places = [answer.index for answer in call]

@@ -46,11 +46,14 @@ before(async () => {
 after(async () => { for (const child of children.reverse()) await child.kill(); });
 
 for (const transports of [['websocket'], ['polling']]) {
-  test(`${CUTS} cuts over ${transports[0]} under load lose nothing`, async () => {
+  test(`${CUTS} cuts over ${transports[0]} under load lose nothing`, async (t) => {
     const proxy = await Proxy.start(gateway.gatewayPort);
+    t.after(() => proxy.close());
     const client = new Listener(proxy.url, { rooms: [room], options: { transports, timeout: 2_000 } });
+    t.after(() => client.close());
     const producer = new Producer(ingest.ingest);
     let stop = false;
+    t.after(() => { stop = true; });
     const flow = (async () => {
       for (let number = 0; !stop; number += 1) {
         // 200 a second, give or take.
@@ -77,8 +80,6 @@ for (const transports of [['websocket'], ['polling']]) {
     await until('the last message came', () => client.of(room).some(({ offset }) => offset === last), 60_000);
     assert.deepEqual(client.audit(own, [room]), []);
     assert.ok(own.length > 300, `${own.length} messages flowed`);
-    client.close();
-    proxy.close();
   });
 }
 

@@ -94,7 +94,7 @@ test('a whole stream has one answer, which counts and says why', async () => {
 });
 
 test('who does not read answers is not read', async () => {
-  const told = await grpc('flood', dev.grpc, [{ ...to(''), data: JSON.stringify('x'.repeat(1_000)) }]);
+  const told = await grpc('flood', dev.grpc, [{ ...to(''), data: JSON.stringify('x'.repeat(1_000)) }], { GRPC_METRICS: `${dev.admin}/metrics` });
   assert.ok(told.stuck < told.total, `all ${told.total} messages were taken, and no answer was`);
   assert.deepEqual([told.answers, told.in_order], [told.sent, true]);
 });

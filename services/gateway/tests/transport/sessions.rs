@@ -86,7 +86,8 @@ async fn only_live_messages_count_in_the_latency_of_delivery() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_publishes_in_a_row_keep_their_order() {
     let gateway = Gateway::start(TransportSettings {
-        events_at_once: 1_000,
+        // And one to join.
+        events_at_once: 1_001,
         ..TransportSettings::default()
     })
     .await;

@@ -213,6 +213,27 @@ async fn mistakes_are_told_field_by_field() {
 }
 
 #[tokio::test]
+async fn bytes_are_counted_before_they_are_a_message() {
+    let fixture = Fixture::with(|settings| settings.buffered_bytes = 500).await;
+    let mut client = client(&fixture).await;
+    // It is wrong as well, but nobody gets so far as to see it.
+    let large = message("", "x".repeat(1_000));
+    let status = client.publish(large.clone()).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).0.as_str()),
+        (Code::Unavailable, "BUSY")
+    );
+    let summary = client
+        .publish_stream(stream::iter([large]))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(summary.ended.unwrap().reason, "busy");
+    let small = client.publish(message("lobby", 1)).await;
+    assert!(small.is_ok(), "what was refused is held no more: {small:?}");
+}
+
+#[tokio::test]
 async fn the_three_outcomes_are_named() {
     let fixture = Fixture::start().await;
     let mut client = client(&fixture).await;
@@ -390,7 +411,7 @@ async fn a_whole_stream_has_one_answer() {
 
 #[tokio::test]
 async fn who_does_not_read_answers_is_not_read() {
-    let fixture = Fixture::start().await;
+    let fixture = Fixture::with(|settings| settings.buffered_bytes = 4 << 20).await;
     let channel = Channel::from_shared(format!("http://{}", fixture.grpc_address))
         .unwrap()
         .initial_stream_window_size(65_535)

@@ -96,3 +96,24 @@ async fn who_has_no_quota_is_told_of_none() {
         ("", "")
     );
 }
+
+#[tokio::test]
+async fn each_producer_has_its_own_quota_and_a_changed_rate_holds_at_once() {
+    let fixture = Fixture::start().await;
+    let say = |desk: &str| {
+        let (key, other) = (hashed("key"), hashed("other"));
+        fixture.set_policy(&format!(
+            "producers: [{{name: desk, key_sha256: {key}, rooms: [lobby], rate: {desk}}}, \
+             {{name: shop, key_sha256: {other}, rooms: [lobby], rate: 2/h}}]"
+        ));
+    };
+    say("2/h");
+    fixture.post_with(batch(2), &KEY).await.is_accepted();
+    fixture.post_with(ONE, &KEY).await.is_problem(429, "quota");
+    let shop = fixture.post_with(ONE, &[("authorization", "Bearer other")]).await;
+    shop.is_accepted();
+    assert_eq!(standing(&shop), (1, 1800));
+    say("3/h");
+    fixture.post_with(batch(3), &KEY).await.is_accepted();
+    fixture.post_with(ONE, &KEY).await.is_problem(429, "quota");
+}

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use carillon_broker::{Append, IdempotencyKey, NewMessage, Queue as _};
+use carillon_model::Offset;
 use futures::{SinkExt, StreamExt, channel::mpsc};
 use http::{Request, StatusCode};
 use http_body::Frame;
@@ -258,8 +260,13 @@ async fn what_comes_together_is_written_together_and_in_order() {
     let wanted = |third: bool| (0..1_000).filter(|n| (n % 3 == 0) == third).collect::<Vec<_>>();
     assert_eq!(data(&fixture, &here).await, wanted(false));
     assert_eq!(data(&fixture, &there).await, wanted(true));
-    let appends = fixture.broker.appends.lock().unwrap().len();
-    assert!(appends <= 100, "{appends} appends for 1000 lines");
+    let appends = fixture.broker.appends.lock().unwrap();
+    assert!(appends.len() <= 100, "{} appends for 1000 lines", appends.len());
+    let largest = appends.iter().map(|append| append.messages.len()).max();
+    assert!(
+        largest <= Some(128),
+        "no stream holds more than a window: {largest:?}"
+    );
 }
 
 #[tokio::test]
@@ -299,6 +306,45 @@ async fn a_key_that_was_used_before_is_no_trouble_of_its_neighbours() {
     assert_eq!(data(&fixture, "lobby").await, wanted);
     wanted.retain(|n| *n != 20);
     assert_eq!(data(&fixture, "attic").await, wanted);
+    // Found in the partition of either room.
+    fixture.counts("carillon_ingest_repeats_total 56");
+}
+
+#[tokio::test]
+async fn what_stands_beside_a_wrong_key_is_written_once_in_each_of_its_rooms() {
+    let fixture = Fixture::start().await;
+    let (here, there) = fixture.apart();
+    // The key's home has forgotten it, and the room's partition has not.
+    let key = IdempotencyKey {
+        producer: "anonymous".to_owned(),
+        key: "k".to_owned(),
+        fingerprint: Bytes::from_static(b"another"),
+    };
+    let before = Append {
+        partition: fixture.partition(&there),
+        messages: vec![NewMessage {
+            entries: Vec::new(),
+            idempotency: Some(key),
+        }],
+        known: Offset::ZERO,
+        queue_limit: 100,
+        keep_keys: Duration::from_secs(60),
+    };
+    fixture.broker.memory.append(before).await.unwrap();
+    let both = json!({"to": {"rooms": [here, there]}, "event": "e", "data": 1});
+    let keyed = json!({"to": {"room": there}, "event": "e", "data": 2, "idempotency_key": "k"});
+    let mut stream = Open::start(&fixture).await;
+    stream.send(format!("{both}\n{keyed}\n")).await;
+    stream.end();
+    let answers = stream.rest().await;
+    assert_eq!(
+        (&answers[0]["status"], &answers[1]["status"]),
+        (&json!(202), &json!(422))
+    );
+    assert_eq!(answers[0]["rooms"].as_array().unwrap().len(), 2);
+    for room in [&here, &there] {
+        assert_eq!(data(&fixture, room).await, [1]);
+    }
 }
 
 #[tokio::test]
@@ -413,6 +459,25 @@ async fn a_drain_ends_streams_with_what_they_have_answered() {
 }
 
 #[tokio::test]
+async fn what_is_being_written_is_answered_before_a_drain_ends_its_stream() {
+    let mut fixture = Fixture::with(|settings| settings.write_timeout = Duration::from_secs(1)).await;
+    let mut stream = Open::start(&fixture).await;
+    fixture.broker.fail(Fault::Hang);
+    stream.send(message("lobby", 1)).await;
+    until(|| fixture.broker.appends.lock().unwrap().len() == 1).await;
+    fixture.drain(Duration::from_secs(60));
+    let [answer, last] = [stream.next().await.unwrap(), stream.next().await.unwrap()];
+    assert_eq!(
+        (&answer["line"], &answer["outcome"]),
+        (&json!(1), &json!("unknown"))
+    );
+    assert_eq!(
+        (&last["line"], &last["outcome"]),
+        (&Value::Null, &json!("refused"))
+    );
+}
+
+#[tokio::test]
 async fn half_a_line_is_not_waited_for_and_never_sent() {
     let fixture = Fixture::with(|settings| settings.body_timeout = Duration::from_millis(300)).await;
     let mut stream = Open::start(&fixture).await;
@@ -465,6 +530,62 @@ async fn a_body_that_is_cut_sends_no_half_line() {
     })
     .await;
     assert!(fixture.broker.appends.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_stream_brought_is_given_back_line_by_line() {
+    let fixture = Fixture::with(|settings| {
+        settings.body_bytes = 2_000;
+        settings.buffered_bytes = 500_000;
+        settings.request_copies = 4;
+    })
+    .await;
+    let mut stream = Open::start(&fixture).await;
+    let rooms = ["a", "b", "c", "d"];
+    let wide = |n: usize| json!({"to": {"rooms": rooms}, "event": "e", "data": format!("{n:01500}")});
+    let blank = " \n".repeat(1_000);
+    let long = "x".repeat(1_000);
+    // A megabyte of nothing, one of what is skipped, and more copies than may be held at once.
+    let lines: String = (0..200).map(|n| format!("{}\n", wide(n))).collect();
+    let mut parts = vec![blank; 500];
+    parts.extend(vec![long; 1_000]);
+    parts.push(format!("\n{lines}"));
+    for part in parts {
+        stream.send(part).await;
+    }
+    stream.end();
+    let answers = stream.rest().await;
+    assert_eq!((answers.len(), &answers[0]["status"]), (201, &json!(413)));
+    for answer in &answers[1..] {
+        assert_eq!(answer["status"], 202, "{answer}");
+    }
+    let wanted: Vec<Value> = (0..200).map(|n| wide(n)["data"].clone()).collect();
+    for room in rooms {
+        assert_eq!(data(&fixture, room).await, wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_has_begun_counts_in_what_all_may_hold() {
+    let fixture = Fixture::with(|settings| settings.buffered_bytes = 10_000).await;
+    let mut stream = Open::start(&fixture).await;
+    stream
+        .send([message("lobby", 1), "x".repeat(6_000)].concat())
+        .await;
+    assert_eq!(stream.next().await.unwrap()["status"], 202);
+    let large = message("lobby", "y".repeat(3_000));
+    let refused = fixture.post(large.clone()).await;
+    refused.is_problem(503, "busy").has("outcome", "refused");
+    drop(stream);
+    until(|| {
+        fixture
+            .metrics
+            .encode()
+            .unwrap()
+            .contains("carillon_ingest_streams_open 0\n")
+    })
+    .await;
+    fixture.post(large).await.is_accepted();
 }
 
 #[tokio::test]
