@@ -160,9 +160,10 @@ def flood(channel, text):
 
     before = last = taken()
     call = stubs.PublisherStub(channel).PublishEach(outgoing(), metadata=metadata())
-    # The server answers every look, so it has had its turn: what waits for it then, it does not want.
+    # The server answers every look, so it has had its turn: what waits for it then, it does not want. So many looks,
+    # because this client itself rests for a moment now and then.
     looks = 0
-    while looks < 50 and sent < total:
+    while looks < 1_000 and sent < total:
         now = taken()
         looks = looks + 1 if before < now == last and now - before < sent else 0
         last = now

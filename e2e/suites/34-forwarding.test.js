@@ -1,5 +1,6 @@
 // No sticky sessions: three gateways behind a balancer that sends each connection to the next one.
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -89,6 +90,33 @@ test('who says it forwards has to prove it', async () => {
   const gone = await fetch(`${gateways[0].url}/socket.io/?EIO=4&transport=polling&sid=gateway-of-yesterday.AAAA`);
   assert.equal(gone.status, 503);
   assert.match(await gone.text(), /session_gone/);
+});
+
+test('who was handed a request hands it on to nobody, and each hands on so many at once', async () => {
+  const [here, there, few] = [gateways[0], gateways[1], await start('gateway', { CARILLON_GATEWAY__FORWARDING__REQUESTS: '1' })];
+  const sid = `${there.name}.AAAA`;
+  const proof = createHmac('sha256', secret).update(sid).digest('base64url');
+  const taken = () => there.metric('carillon_gateway_forwarded_requests_total', '"taken"');
+  const before = await taken();
+  const polling = (gateway) => `${gateway.url}/socket.io/?EIO=4&transport=polling`;
+  const answer = await fetch(`${polling(here)}&sid=${sid}`, { headers: { 'carillon-forwarded': proof } });
+  assert.deepEqual([answer.status, (await answer.json()).code], [503, 'session_gone']);
+  assert.equal(await taken(), before);
+
+  const ids = await Promise.all([1, 2].map(async () => {
+    const { sid: id } = JSON.parse((await (await fetch(polling(there))).text()).slice(1));
+    // The first poll brings a ping at once; from then on a poll waits.
+    assert.equal(await (await fetch(`${polling(there)}&sid=${id}`)).text(), '2');
+    return id;
+  }));
+  const end = new AbortController();
+  const polls = ids.map((id) => fetch(`${polling(few)}&sid=${id}`, { signal: end.signal }));
+  polls.forEach((poll) => poll.catch(() => {}));
+  const refused = await Promise.race(polls);
+  assert.deepEqual([refused.status, (await refused.json()).code], [503, 'forwarding_full']);
+  assert.equal(await few.metric('carillon_gateway_forwarded_requests_total', '"full"'), 1);
+  end.abort();
+  await few.kill();
 });
 
 test('the death of the owner and the drain of one in between lose nothing', async () => {
