@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers are no test functions
 
 mod accepting;
+mod bounds;
 mod calls;
 mod cloud_events;
 mod fixture;
