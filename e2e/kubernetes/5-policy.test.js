@@ -4,8 +4,10 @@ import test, { after, before } from 'node:test';
 import { Listener } from '../lib/listener.js';
 import { post } from '../lib/producer.js';
 import { until } from '../lib/until.js';
+import { Kubectl, run } from './lib/kubectl.js';
 import { Release } from './lib/release.js';
 
+const TENANT = 'carillon-e2e-tenant';
 const release = new Release();
 const { kubectl } = release;
 let key;
@@ -20,7 +22,10 @@ before(async () => {
   client = new Listener(release.gateway);
   await until('the client is connected', () => client.settled);
 });
-after(() => client?.close());
+after(() => {
+  client?.close();
+  run('kubectl', ['delete', 'namespace', TENANT, '--ignore-not-found', '--wait=false']);
+});
 
 const room = (name, spec) => ({ apiVersion: 'carillon.dev/v1alpha1', kind: 'PushRoom', metadata: { name, namespace: release.namespace }, spec });
 const programmed = (name) => until(`${name} is programmed`, () => release.condition('pushroom', name, 'Programmed').status === 'True', 60_000);
@@ -94,4 +99,26 @@ test('a key is rotated while its producer sends: no request fails', async () => 
   await until('a suspended producer is refused', async () => [401, 403].includes((await send({ to: 'all', event: 'tick', data: 0 }, next)).status), 60_000);
   kubectl.run('patch', 'pushproducer', 'carillon-default', '--type=merge', '--patch', '{"spec":{"suspend":false}}');
   await until('and taken again', async () => (await send({ to: 'all', event: 'tick', data: 0 }, next)).status === 202, 60_000);
+});
+
+test('with rights in the whole cluster what other namespaces say counts, too, and without them no more', async () => {
+  const tenant = new Kubectl(TENANT);
+  run('kubectl', ['create', 'namespace', TENANT]);
+  tenant.apply(
+    { ...room('tenants', { match: 'tenants', join: 'anyone' }), metadata: { name: 'tenants', namespace: TENANT } },
+    { apiVersion: 'carillon.dev/v1alpha1', kind: 'PushProducer', metadata: { name: 'tenant', namespace: TENANT }, spec: { rooms: ['tenants'] } },
+  );
+  assert.equal((await ask('join', { room: 'tenants' })).ok, false);
+  release.deploy({ gateway: { replicas: 2 }, operator: { watch: ['*'] } });
+  await until('the room is open', async () => (await ask('join', { room: 'tenants' })).ok, 120_000);
+  const tenantKey = await until('its producer has a key', () => {
+    const { data } = tenant.json('get', 'secret', tenant.json('get', 'pushproducer', 'tenant').status.secretName);
+    return Buffer.from(data.key, 'base64').toString();
+  }, 60_000);
+  await until('it may send', async () => (await send({ to: { room: 'tenants' }, event: 'tick', data: 1 }, tenantKey)).status === 202, 60_000);
+  assert.equal((await send({ to: { room: 'news' }, event: 'tick', data: 1 }, tenantKey)).status, 403);
+  await until('it is heard', () => client.of('tenants').length === 1);
+
+  release.deploy({ gateway: { replicas: 2 } });
+  await until('its key is refused', async () => (await send({ to: { room: 'tenants' }, event: 'tick', data: 2 }, tenantKey)).status === 401, 120_000);
 });
