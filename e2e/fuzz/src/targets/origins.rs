@@ -92,13 +92,28 @@ fn is_plain(text: &str) -> bool {
 
 /// Whether a text is a page's origin, as a browser writes it, with capitals, with the scheme's own port, or with a slash.
 fn is_plainly(text: &str, page: &str) -> bool {
-    is_plain(text) && text.to_ascii_lowercase().starts_with(page) && are_same(text, page)
+    is_plain(text)
+        && text.to_ascii_lowercase().starts_with(page)
+        && origin(text).is_some_and(|origin_of_text| origin(page) == Some(origin_of_text))
 }
 
 /// Whether two texts are one origin.
 fn are_same(one: &str, other: &str) -> bool {
-    // A browser has no word for some that are written the same.
-    one.eq_ignore_ascii_case(other) || origin(one).is_some_and(|one| origin(other) == Some(one))
+    origin(one).map_or_else(
+        // A browser has no word for some, like a name that ends in a number; they are compared as they are written.
+        || bare(one) == bare(other),
+        |origin_of_one| origin(other) == Some(origin_of_one),
+    )
+}
+
+/// A text in lower case, without the scheme's own port and a slash.
+fn bare(text: &str) -> String {
+    let text = text.trim_end_matches('/').to_ascii_lowercase();
+    let own_port = if text.starts_with("https:") { 443 } else { 80 };
+    match text.rsplit_once(':') {
+        Some((host, port)) if port.parse() == Ok(own_port) => host.to_owned(),
+        _ => text,
+    }
 }
 
 struct Gateway<'a> {
