@@ -43,7 +43,7 @@ test-e2e: ## black-box suites: stock Socket.IO clients, real Chromium, real Redi
 e2e-kubernetes: ## the suites on a real Kubernetes: that of KUBECONFIG, or one on this machine where its scripts are
 	@scripts/prerequisites e2e
 	$(CARGO) build --locked -p carillon
-	e2e/kubernetes/run
+	CLIENTS=$(or $(CLIENTS),2000) e2e/kubernetes/run
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check

@@ -381,7 +381,7 @@ test('it counts what lies in the namespaces that it is told to watch, and in all
   children.push({ kill: () => elsewhere.delete() });
   elsewhere.apply('PushRoom', 'far', { match: 'far-*', join: 'anyone' });
   elsewhere.apply('PushProducer', 'far', { rooms: ['far-*'] });
-  const here = await ns.programmed('pushroom', 'orphan');
+  await ns.programmed('pushroom', 'orphan');
   assert.equal(elsewhere.get('pushroom', 'far').status, undefined, 'nobody looks there');
   const known = () => redis.cli('HGET', 'carillon:policy', 'document').includes('far-*');
   for (const watch of [[elsewhere.name, ns.name], ['*']]) {
@@ -397,7 +397,6 @@ test('it counts what lies in the namespaces that it is told to watch, and in all
     operator = await startOperator();
     await until('without it the room is no more', () => !known(), 60_000);
   }
-  assert.ok(here);
 });
 
 test('its metrics are those that the dashboards are proved with', async () => {
