@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    fixture::{Fixture, until},
+    fixture::Fixture,
     streams::{Open, chunk, data, message, raw},
 };
 
@@ -58,14 +58,7 @@ async fn a_line_that_has_begun_counts_in_what_all_may_hold() {
     let refused = fixture.post(large.clone()).await;
     refused.is_problem(503, "busy").has("outcome", "refused");
     drop(stream);
-    until(|| {
-        fixture
-            .metrics
-            .encode()
-            .unwrap()
-            .contains("carillon_ingest_streams_open 0\n")
-    })
-    .await;
+    fixture.has_open_streams(0).await;
     fixture.post(large).await.is_accepted();
 }
 

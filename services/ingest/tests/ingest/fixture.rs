@@ -234,6 +234,12 @@ impl Drop for Fixture {
 pub(crate) const PARTITIONS: u64 = 8;
 
 impl Fixture {
+    /// Waits until so many streams are open.
+    pub(crate) async fn has_open_streams(&self, count: usize) {
+        let line = format!("carillon_ingest_streams_open {count}\n");
+        until(|| self.metrics.encode().unwrap().contains(&line)).await;
+    }
+
     pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }

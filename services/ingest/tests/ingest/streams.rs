@@ -499,8 +499,7 @@ async fn half_a_line_is_not_waited_for_and_never_sent() {
     stream.send(message("lobby", 2).trim().to_owned()).await;
     drop(stream.lines.take().unwrap());
     drop(stream);
-    let open = || fixture.metrics.encode().unwrap();
-    until(|| open().contains("carillon_ingest_streams_open 0\n")).await;
+    fixture.has_open_streams(0).await;
 }
 
 #[tokio::test]
@@ -512,23 +511,9 @@ async fn a_body_that_is_cut_sends_no_half_line() {
         .write_all(chunk(half.trim().as_bytes()).as_slice())
         .await
         .unwrap();
-    until(|| {
-        fixture
-            .metrics
-            .encode()
-            .unwrap()
-            .contains("carillon_ingest_streams_open 1\n")
-    })
-    .await;
+    fixture.has_open_streams(1).await;
     drop(socket);
-    until(|| {
-        fixture
-            .metrics
-            .encode()
-            .unwrap()
-            .contains("carillon_ingest_streams_open 0\n")
-    })
-    .await;
+    fixture.has_open_streams(0).await;
     assert!(fixture.broker.appends.lock().unwrap().is_empty());
 }
 
