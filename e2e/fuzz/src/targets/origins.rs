@@ -106,13 +106,13 @@ fn are_same(one: &str, other: &str) -> bool {
     )
 }
 
-/// A text in lower case, without the scheme's own port and a slash.
-fn bare(text: &str) -> String {
+/// A text in lower case without a slash, and its port as a number, which may be the scheme's own.
+fn bare(text: &str) -> (String, u16) {
     let text = text.trim_end_matches('/').to_ascii_lowercase();
     let own_port = if text.starts_with("https:") { 443 } else { 80 };
-    match text.rsplit_once(':') {
-        Some((host, port)) if port.parse() == Ok(own_port) => host.to_owned(),
-        _ => text,
+    match text.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+        Some((host, Ok(port))) if !host.ends_with(['/', ':']) => (host.to_owned(), port),
+        _ => (text, own_port),
     }
 }
 
