@@ -1,13 +1,11 @@
 //! Handing sessions over: their transports are closed at a pace, and stock clients come back by themselves.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use carillon_chassis::metrics::GaugeGuard;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Hub, outbox::CloseReason};
@@ -39,49 +37,31 @@ impl Pace {
     }
 }
 
-/// Connections of other gateways' sessions that this one carries.
-#[derive(Debug)]
-pub(super) struct Carrying {
-    count: AtomicU64,
-    /// As many places as may be let go.
-    turns: Semaphore,
-}
-
-impl Default for Carrying {
-    fn default() -> Self {
-        Self {
-            count: AtomicU64::new(0),
-            turns: Semaphore::new(0),
-        }
-    }
-}
-
 /// A connection of another gateway's session, as long as it is carried.
 #[derive(Debug)]
-pub struct Carried(Arc<Carrying>);
+pub struct Carried {
+    /// As many places as may be let go.
+    turns: Arc<Semaphore>,
+    _gauge: GaugeGuard,
+}
 
 impl Carried {
     /// Waits until a drain lets go of it. Its client comes back just like one whose session is handed over.
     pub async fn let_go(&self) {
-        match self.0.turns.acquire().await {
+        match self.turns.acquire().await {
             Ok(turn) => turn.forget(),
             Err(_) => std::future::pending().await,
         }
     }
 }
 
-impl Drop for Carried {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Hub {
     /// Counts a connection that is carried for a session of another gateway: a drain lets go of it in its turn.
     pub fn carry(&self) -> Carried {
-        let carrying = Arc::clone(&self.0.carrying);
-        carrying.count.fetch_add(1, Ordering::Relaxed);
-        Carried(carrying)
+        Carried {
+            turns: Arc::clone(&self.0.carried_turns),
+            _gauge: self.0.metrics.carried(),
+        }
     }
 
     /// Hands all sessions over: closes their transports at an even pace, so that they reconnect elsewhere without a
@@ -95,10 +75,7 @@ impl Hub {
         let (started, timeout) = (Instant::now(), inner.settings.drain_timeout);
         // Four fifths of the time for the pace, the rest for the last ones to go.
         let paced_until = started + timeout * 4 / 5;
-        let left = || {
-            let carried = inner.carrying.count.load(Ordering::Relaxed);
-            (inner.metrics.session_count(), carried)
-        };
+        let left = || (inner.metrics.session_count(), inner.metrics.carried_count());
         let (sessions, carried) = left();
         tracing::info!(
             sessions,
@@ -118,7 +95,7 @@ impl Hub {
             let needed = count(all.saturating_sub(told)) / time.as_secs_f64();
             let due = pace.beat(self.drain_rate().max(needed));
             let of_carried = share.earn(count(due as u64) * count(carried) / count(sessions + carried));
-            inner.carrying.turns.add_permits(of_carried);
+            inner.carried_turns.add_permits(of_carried);
             let of_sessions = due.saturating_sub(of_carried);
             told += of_carried as u64 + inner.shards.close(of_sessions, CloseReason::Draining).await as u64;
             tokio::time::sleep(BEAT).await;

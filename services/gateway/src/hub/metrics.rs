@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use carillon_broker::BrokerError;
-use carillon_chassis::metrics::LATENCY_BUCKETS;
+use carillon_chassis::metrics::{GaugeGuard, LATENCY_BUCKETS};
 use carillon_model::time::wall_clock_milliseconds;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
@@ -18,6 +18,7 @@ pub struct HubMetrics {
     pub(super) sessions: IntGauge,
     pub(super) sessions_limit: IntGauge,
     sessions_opened: IntCounter,
+    forwarded_websockets: IntGauge,
     pub(super) closes: IntCounterVec,
     pub(super) deliveries: IntCounter,
     pub(super) frames: IntCounter,
@@ -49,16 +50,6 @@ pub struct HubMetrics {
     pub(super) presence_events: IntCounterVec,
     pub(super) tail_bytes_gauge: IntGauge,
     pub(super) tail_bytes: Arc<AtomicUsize>,
-}
-
-/// Counts a session while it lives.
-#[derive(Debug)]
-pub(super) struct SessionGauge(IntGauge);
-
-impl Drop for SessionGauge {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl HubMetrics {
@@ -124,6 +115,10 @@ impl HubMetrics {
             sessions: gauge("sessions", "Sessions held.")?,
             sessions_limit: gauge("sessions_limit", "Sessions that may be held.")?,
             sessions_opened: counter("sessions_opened_total", "Sessions that began.")?,
+            forwarded_websockets: gauge(
+                "forwarded_websockets",
+                "WebSockets of sessions at other gateways.",
+            )?,
             closes,
             deliveries: counter("deliveries_total", "Messages queued for sessions.")?,
             frames: counter("frames_total", "Messages that came through the channel.")?,
@@ -207,10 +202,15 @@ impl HubMetrics {
         self.arrival_seconds.observe(seconds_since(accepted_at));
     }
 
-    pub(super) fn session(&self) -> SessionGauge {
+    /// A session, as long as it lives.
+    pub(super) fn session(&self) -> GaugeGuard {
         self.sessions_opened.inc();
-        self.sessions.inc();
-        SessionGauge(self.sessions.clone())
+        GaugeGuard::new(&self.sessions)
+    }
+
+    /// A WebSocket of another gateway's session, as long as it is carried.
+    pub(super) fn carried(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.forwarded_websockets)
     }
 
     pub(super) fn presence_told(&self, summaries: u64, changes: u64) {
@@ -223,6 +223,11 @@ impl HubMetrics {
     /// How many sessions are held.
     pub fn session_count(&self) -> u64 {
         u64::try_from(self.sessions.get()).unwrap_or(0)
+    }
+
+    /// How many WebSockets of other gateways' sessions are carried.
+    pub(super) fn carried_count(&self) -> u64 {
+        u64::try_from(self.forwarded_websockets.get()).unwrap_or(0)
     }
 }
 

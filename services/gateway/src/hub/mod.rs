@@ -44,7 +44,7 @@ use carillon_broker::SharedBroker;
 use carillon_model::{Offset, policy::Policy};
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinSet,
 };
 
@@ -61,7 +61,6 @@ pub use traces::DeliveryTrace;
 
 use self::{
     channel::ChannelTask,
-    handover::Carrying,
     history::{HistoryReader, HistoryRequests},
     life::{LifeTask, Registrar},
     peers::Peers,
@@ -106,7 +105,7 @@ struct Inner {
     desk: Arc<PublishDesk>,
     sessions: AtomicU64,
     draining: Arc<AtomicBool>,
-    carrying: Arc<Carrying>,
+    carried_turns: Arc<Semaphore>,
     peers: Arc<Peers>,
     standing: watch::Sender<Option<Standing>>,
 }
@@ -169,7 +168,7 @@ impl Hub {
             desk,
             sessions: AtomicU64::new(0),
             draining,
-            carrying: Arc::default(),
+            carried_turns: Arc::new(Semaphore::new(0)),
             peers,
             standing: watch::Sender::new(None),
         }));

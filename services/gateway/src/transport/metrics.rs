@@ -1,9 +1,8 @@
 //! What the transport counts, all of fixed cardinality.
 
-use carillon_chassis::metrics::LATENCY_BUCKETS;
+use carillon_chassis::metrics::{GaugeGuard, LATENCY_BUCKETS};
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Collector,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, core::Collector,
 };
 
 use super::handshake::HandshakeCode;
@@ -23,7 +22,6 @@ pub struct TransportMetrics {
     pub(super) requests_refused: IntCounterVec,
     pub(super) written_bytes: IntCounter,
     forwarded: IntCounterVec,
-    carried: IntGauge,
     delivery_seconds: Histogram,
 }
 
@@ -63,23 +61,6 @@ impl ForwardOutcome {
             Self::Taken => "taken",
             Self::Unauthenticated => "unauthenticated",
         }
-    }
-}
-
-/// Counts something while it lives.
-#[derive(Debug)]
-pub(super) struct GaugeGuard(IntGauge);
-
-impl GaugeGuard {
-    fn new(gauge: IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for GaugeGuard {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 
@@ -132,10 +113,6 @@ impl TransportMetrics {
         for outcome in ForwardOutcome::ALL {
             forwarded.with_label_values(&[outcome.as_str()]);
         }
-        let carried = IntGauge::with_opts(named(
-            "forwarded_websockets",
-            "WebSockets of sessions at other gateways.",
-        ))?;
         for request in REQUESTS {
             requests.with_label_values(&[request]);
         }
@@ -148,10 +125,9 @@ impl TransportMetrics {
              What a session gets later because it was not there or did not read is not in it.",
         ));
         let delivery_seconds = Histogram::with_opts(delivery_seconds.buckets(LATENCY_BUCKETS.to_vec()))?;
-        let all: [Box<dyn Collector>; 8] = [
+        let all: [Box<dyn Collector>; 7] = [
             Box::new(delivery_seconds.clone()),
             Box::new(forwarded.clone()),
-            Box::new(carried.clone()),
             Box::new(connections.clone()),
             Box::new(handshakes_refused.clone()),
             Box::new(requests.clone()),
@@ -168,7 +144,6 @@ impl TransportMetrics {
             requests_refused,
             written_bytes,
             forwarded,
-            carried,
             delivery_seconds,
         })
     }
@@ -182,19 +157,14 @@ impl TransportMetrics {
         self.delivery_seconds.observe(seconds_since(accepted_at));
     }
 
-    /// A WebSocket of another gateway's session, as long as it is carried.
-    pub(super) fn carried(&self) -> GaugeGuard {
-        GaugeGuard::new(self.carried.clone())
-    }
-
     /// A TCP connection, as long as it carries HTTP requests.
     pub(super) fn http(&self) -> GaugeGuard {
-        GaugeGuard::new(self.connections.with_label_values(&["http"]))
+        GaugeGuard::new(&self.connections.with_label_values(&["http"]))
     }
 
     /// A TCP connection that has become a WebSocket.
     pub(super) fn websocket(&self) -> GaugeGuard {
-        GaugeGuard::new(self.connections.with_label_values(&["websocket"]))
+        GaugeGuard::new(&self.connections.with_label_values(&["websocket"]))
     }
 
     pub(super) fn refused(&self, code: HandshakeCode) {

@@ -15,6 +15,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::{Buf, Bytes};
+use carillon_chassis::metrics::GaugeGuard;
 use engineioxide::{DisconnectReason, TransportType};
 use http::{HeaderMap, HeaderValue, Request, header};
 use hyper::upgrade::{OnUpgrade, Parts};
@@ -29,7 +30,6 @@ use super::{
     engine::{Engine, Shared},
     frames::FrameWatch,
     io::{Connection, KillSwitch},
-    metrics::GaugeGuard,
     session::EngineSocket,
 };
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use carillon_chassis::metrics::GaugeGuard;
 use carillon_model::{MessageId, Offset, Room, RoomKind};
 use indexmap::{IndexMap, IndexSet};
 use tokio::sync::oneshot;
@@ -13,7 +14,6 @@ use super::{
     tail::{Tail, TailBudget},
 };
 use crate::hub::{
-    metrics::SessionGauge,
     outbox::{CloseReason, CursorNote, Outbox},
     session::{Identity, Joined, Refusal, RefusalCode},
 };
@@ -33,7 +33,7 @@ pub(super) struct Session {
     /// It has been told to go; nothing is delivered any more.
     pub(super) closing: bool,
     reason: Option<CloseReason>,
-    _gauge: SessionGauge,
+    _gauge: GaugeGuard,
 }
 
 /// Messages to several rooms remembered per session.

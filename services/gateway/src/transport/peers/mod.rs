@@ -171,13 +171,12 @@ impl Peers {
         hub: Hub,
         place: OwnedSemaphorePermit,
     ) {
-        let gauge = self.metrics.carried();
+        let carried = hub.carry();
         let (client, owner) = match tokio::try_join!(client, owner) {
             Ok(both) => both,
             Err(error) => return tracing::debug!(%error, "an upgrade that was handed on failed"),
         };
         let (mut client, mut owner) = (TokioIo::new(client), TokioIo::new(owner));
-        let carried = hub.carry();
         tokio::select! {
             biased;
             ended = tokio::io::copy_bidirectional(&mut client, &mut owner) => {
@@ -187,7 +186,7 @@ impl Peers {
             }
             () = carried.let_go() => {}
         }
-        drop((carried, gauge, place));
+        drop((carried, place));
     }
 }
 
