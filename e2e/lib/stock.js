@@ -5,7 +5,7 @@
 //
 //   in   { ask: 1, event, data }          emit this and tell what is acknowledged
 //   out  { ask: 1, answer }               that
-//        { event, args }                  an event came
+//        { event, args }                  an event came; it is acknowledged where the server asks for that
 //        { connected: id } { disconnected: reason } { refused: text }
 import { spawn } from 'node:child_process';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-// One trace from a producer's POST to the clients' sockets, as a real collector sees it.
+// One trace from a producer's POST to the clients' acknowledgements, as a real collector sees it.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
@@ -10,6 +10,7 @@ import { Listener } from '../lib/listener.js';
 import { post } from '../lib/producer.js';
 import { Service } from '../lib/processes.js';
 import { Redis } from '../lib/redis.js';
+import { StockClient, libraries } from '../lib/stock.js';
 import { until } from '../lib/until.js';
 
 const children = [];
@@ -91,6 +92,55 @@ test('from a POST to the clients of two gateways it is one trace', async () => {
   const offset = clients[0].of('news').at(-1).offset;
   assert.ok([dispatch, ...tree.deliver].every((span) => span.attributes.offset === offset), 'the same offset at every hop');
   clients.forEach((client) => client.close());
+});
+
+for (const [library, transports] of Object.entries(libraries).flatMap(([library]) => [[library, ['websocket']], [library, ['polling']]])) {
+  test(`${library}, ${transports}: a client that acknowledges ends the trace`, async () => {
+    const client = await StockClient.start(library, Number(new URL(gateways[0].url).port), { transports, auth: { acknowledge: true }, events: ['tick'] });
+    const { connected: session } = await client.tells('connected', ({ connected }) => connected);
+    assert.ok((await client.ask('join', { room: 'heard' })).ok);
+    const from = caller();
+    await send('heard', 'heard?', from.headers);
+    const tree = await collector.tree(from.trace, { publish: 1, dispatch: 1, deliver: 1, write: 1, acknowledge: 1 });
+    const { write: [write], acknowledge: [acknowledge] } = tree;
+    assert.deepEqual([acknowledge.service, acknowledge.kind, acknowledge.parent], ['carillon-gateway', 'client', write.id]);
+    assert.deepEqual([acknowledge.attributes.session, acknowledge.attributes.acknowledged], [session, true]);
+    assert.ok(acknowledge.start >= write.start && acknowledge.end >= acknowledge.start);
+    assert.deepEqual(client.heard('tick').map(([data]) => data), ['heard?']);
+    client.close();
+  });
+}
+
+test('only what is recorded is to be acknowledged, only by clients that said so, and nobody waits for them', async () => {
+  const handlers = [];
+  const client = (auth) => {
+    const listener = new Listener(gateways[0].url, { rooms: ['asked'], options: { transports: ['websocket'], auth } });
+    listener.socket.on('tick', (...args) => handlers.push([auth.acknowledge ?? false, args[0], typeof args.at(-1) === 'function']));
+    return listener;
+  };
+  const clients = [client({ acknowledge: true }), client({})];
+  await settled(clients);
+  const [recorded, unrecorded] = [caller(), caller('00')];
+  await send('asked', 'recorded', recorded.headers);
+  await send('asked', 'not recorded', unrecorded.headers);
+  // Bytes are asked for in the same way; and this is said to a client that has answered nothing before.
+  const binary = caller();
+  await post(ingest.ingest, { to: { room: 'asked' }, event: 'tick', data_base64: 'AP8=' }, binary.headers);
+  await until('both have heard all', () => handlers.length === 6);
+  const asked = (wants) => handlers.filter(([acknowledges]) => acknowledges === wants).map(([, , callback]) => callback);
+  assert.deepEqual(asked(true), [true, false, true]);
+  assert.deepEqual(asked(false), [false, false, false]);
+
+  // It never answers, and its session's end is the end of waiting.
+  assert.equal(collector.of(recorded.trace).some((span) => span.name === 'acknowledge'), false);
+  const session = clients[0].socket.id;
+  clients.forEach((one) => one.close());
+  for (const from of [recorded, binary]) {
+    const { write, acknowledge } = await collector.tree(from.trace, { write: 2, acknowledge: 1 });
+    assert.deepEqual(acknowledge.map((span) => [span.attributes.session, span.attributes.acknowledged]), [[session, false]]);
+    assert.ok(write.some((span) => span.id === acknowledge[0].parent && span.end < acknowledge[0].end));
+  }
+  assert.deepEqual(collector.of(unrecorded.trace), []);
 });
 
 test('where messages of many traces become one batch there are links, and what is not recorded leaves none', async () => {

@@ -18,7 +18,13 @@ const say = (line) => process.stdout.write(`${JSON.stringify(plain(line))}\n`);
 // Clients of version 2 know no `auth`.
 const query = Object.fromEntries(Object.entries(auth).map(([name, value]) => [name, typeof value === 'string' ? value : JSON.stringify(value)]));
 const socket = io(url, { forceNew: true, ...(transports && { transports }), ...(version === '2' ? { query } : { auth }) });
-for (const event of events) socket.on(event, (...args) => say({ event, args }));
+for (const event of events) {
+  socket.on(event, (...args) => {
+    const acknowledge = typeof args.at(-1) === 'function' ? args.pop() : () => {};
+    say({ event, args });
+    acknowledge();
+  });
+}
 socket.on('connect', () => say({ connected: socket.id }));
 socket.on('disconnect', (reason) => say({ disconnected: reason }));
 if (version === '2') socket.on('error', (refusal) => say({ refused: refusal }));

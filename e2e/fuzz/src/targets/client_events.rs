@@ -17,8 +17,10 @@ pub fn target(bytes: &[u8]) {
     let Some(heard) = fuzzing::packet(text) else {
         return;
     };
+    let is_answer = matches!(heard.kind, b'3' | b'6');
+    assert!(!is_answer || heard.ack.is_some(), "an answer to nothing");
     // A client of revision 4 may put a query behind the namespace; that is dropped.
-    if heard.kind != b'3' && !text.contains('?') && heard.kind != b'1' {
+    if !is_answer && !text.contains('?') && heard.kind != b'1' {
         let mut again = String::new();
         again.push(char::from(text.as_bytes()[0]));
         if text.starts_with('5') {
@@ -88,18 +90,21 @@ fn request(body: &str) {
 /// What one client says, another one reads: the same name, the same bytes.
 fn written(event: &str, data: &Data, attachments: &[Bytes]) {
     let meta = to_raw_value(&serde_json::json!({ "room": "r", "offset": "1-0" })).expect("JSON");
-    let (text, follow) = fuzzing::written(event, data, &meta);
-    let heard = fuzzing::packet(&text).expect("what we write is a packet");
-    assert_eq!(
-        (heard.namespace, heard.ack, heard.attachments),
-        ("/", None, follow.len())
-    );
-    let (name, arguments) = fuzzing::event(heard.body.unwrap_or_default()).expect("and an event");
-    assert_eq!(name, event);
-    assert_eq!(arguments.len(), 2);
-    assert_eq!(arguments[1], meta.get());
-    match data {
-        Data::Json(json) => assert_eq!(arguments[0].as_bytes(), json),
-        Data::Binary(binary) => assert_eq!((&follow[..], binary), (attachments, &attachments[0])),
+    // An acknowledgement is asked for, or not.
+    for ack in [None, Some(0), Some(u64::MAX)] {
+        let (text, follow) = fuzzing::written(event, data, &meta, ack);
+        let heard = fuzzing::packet(&text).expect("what we write is a packet");
+        assert_eq!(
+            (heard.namespace, heard.ack, heard.attachments),
+            ("/", ack, follow.len())
+        );
+        let (name, arguments) = fuzzing::event(heard.body.unwrap_or_default()).expect("and an event");
+        assert_eq!(name, event);
+        assert_eq!(arguments.len(), 2);
+        assert_eq!(arguments[1], meta.get());
+        match data {
+            Data::Json(json) => assert_eq!(arguments[0].as_bytes(), json),
+            Data::Binary(binary) => assert_eq!((&follow[..], binary), (attachments, &attachments[0])),
+        }
     }
 }

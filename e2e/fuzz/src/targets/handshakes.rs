@@ -22,7 +22,7 @@ pub fn target(bytes: &[u8]) {
 
 fn bounded(brought: &fuzzing::Brought) {
     match brought {
-        Ok((_, cursors)) => {
+        Ok((_, cursors, _)) => {
             assert!(cursors.len() <= CURSORS);
             for (at, (room, _)) in cursors.iter().enumerate() {
                 assert!(
@@ -61,6 +61,11 @@ fn by_query_too(auth: &str, by_auth: &fuzzing::Brought) {
     if let Some(since) = fields.get("since").filter(|since| !since.is_null()) {
         let text = since.as_str().map_or_else(|| since.to_string(), str::to_owned);
         query = format!("{query}&since={}", encoded(&text));
+    }
+    match fields.get("acknowledge") {
+        Some(Value::Bool(wanted)) => query = format!("{query}&acknowledge={wanted}"),
+        Some(Value::String(text)) => query = format!("{query}&acknowledge={}", encoded(text)),
+        _ => {}
     }
     assert_eq!(&fuzzing::query(&query, CURSORS), by_auth, "{query}");
 }

@@ -6,6 +6,7 @@ use engineioxide::{ProtocolVersion, socket::Sid};
 use tokio::sync::oneshot;
 
 use super::{
+    acknowledgements::Acknowledgements,
     engine::Shared,
     expiry::Expiry,
     flow::{Closed, Sender},
@@ -81,6 +82,7 @@ async fn ask_for_session(
     let Identified { identity, expires } = identified;
     let place = shared.limits.enter(identity.user.as_ref())?;
     let since = auth.cursors(shared.settings.cursors)?;
+    let acknowledges = auth.acknowledges()?;
     // Whoever knows the Engine.IO id can speak for a client that polls, and session ids are no secret: they name
     // rooms, and the demo shows them to everybody. Only clients of version 2 insist on one id for both.
     let (id, told): (Arc<str>, _) = match socket.protocol {
@@ -107,6 +109,7 @@ async fn ask_for_session(
         line: Line::default(),
         events: EventLimits::new(&shared.settings),
         expiry: Expiry::new(expires),
+        acknowledgements: acknowledges.then(Acknowledgements::default),
         _place: place,
         shared: Arc::clone(shared),
         end: socket.data.end.subscribe(),

@@ -19,11 +19,11 @@ use super::{
 /// A Socket.IO packet of a client, taken apart.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Heard<'a> {
-    /// Its type: the digit it began with. A `5` with no attachments is a `2`.
+    /// Its type: the digit it began with. A `5` with no attachments is a `2`, and a `6` a `3`.
     pub kind: u8,
-    /// The namespace; empty for an answer.
+    /// The namespace.
     pub namespace: &'a str,
-    /// The number its answer is to have.
+    /// The number its answer is to have, or has.
     pub ack: Option<u64>,
     /// Its JSON, not yet looked at.
     pub body: Option<&'a str>,
@@ -52,7 +52,14 @@ pub fn packet(text: &str) -> Option<Heard<'_>> {
             let kind = if attachments == 0 { b'2' } else { b'5' };
             heard(kind, namespace, ack, Some(body), attachments)
         }
-        ClientPacket::Ack => heard(b'3', "", None, None, 0),
+        ClientPacket::Ack {
+            namespace,
+            id,
+            attachments,
+        } => {
+            let kind = if attachments == 0 { b'3' } else { b'6' };
+            heard(kind, namespace, Some(id), None, attachments)
+        }
     })
 }
 
@@ -102,14 +109,14 @@ pub fn asked(body: &str, attachments: &[Bytes]) -> Option<Asked> {
     Some(asked.unwrap_or_else(|refusal| Asked::Refused(refusal.message)))
 }
 
-/// A message as it is written to a client: a text, and what follows it.
-pub fn written(event: &str, data: &Data, meta: &RawValue) -> (String, Vec<Bytes>) {
-    let packet = Packet::message(event, data, meta);
+/// A message as it is written to a client, to be acknowledged under an id or not: a text, and what follows it.
+pub fn written(event: &str, data: &Data, meta: &RawValue, ack: Option<u64>) -> (String, Vec<Bytes>) {
+    let packet = Packet::message(event, data, meta, ack);
     (packet.text, packet.attachments)
 }
 
-/// Token and cursors that a client brought, or why they are none.
-pub type Brought = Result<(Option<String>, Vec<(Room, Offset)>), String>;
+/// Token and cursors that a client brought, and whether it acknowledges; or what is wrong with them.
+pub type Brought = Result<(Option<String>, Vec<(Room, Offset)>, bool), String>;
 
 /// What the JSON of a `CONNECT` brings, with so many cursors at most.
 pub fn connect(auth: Option<&str>, limit: usize) -> Brought {
@@ -122,7 +129,10 @@ pub fn query(query: &str, limit: usize) -> Brought {
 }
 
 fn brought(auth: Result<Auth, super::handshake::HandshakeRefusal>, limit: usize) -> Brought {
-    let read = auth.and_then(|auth| Ok((auth.token()?.map(str::to_owned), auth.cursors(limit)?)));
+    let read = auth.and_then(|auth| {
+        let token = auth.token()?.map(str::to_owned);
+        Ok((token, auth.cursors(limit)?, auth.acknowledges()?))
+    });
     read.map_err(|refusal| refusal.to_string())
 }
 

@@ -1,8 +1,8 @@
 //! What a client brings when it connects, and what it is told if it is not let in.
 //!
-//! Clients of Socket.IO 3 and 4 send `auth: { token?, since? }` with their `CONNECT`; clients of version 2 know no
-//! `auth` and put `token` and `since` (as JSON) into the query. Java's `auth` holds texts only, so `since` may be one there
-//! as well.
+//! Clients of Socket.IO 3 and 4 send `auth: { token?, since?, acknowledge? }` with their `CONNECT`; clients of version 2
+//! know no `auth` and put the same into the query (`since` as JSON). Java's `auth` holds texts only, so each may be one
+//! there as well.
 
 use std::fmt;
 
@@ -132,6 +132,7 @@ impl fmt::Display for HandshakeRefusal {
 pub(super) struct Auth {
     token: Option<Value>,
     since: Option<Value>,
+    acknowledge: Option<Value>,
 }
 
 // Tokens are in no log.
@@ -163,6 +164,7 @@ impl Auth {
         Self {
             token: field("token").map(Value::String),
             since: field("since").map(Value::String),
+            acknowledge: field("acknowledge").map(Value::String),
         }
     }
 
@@ -175,6 +177,20 @@ impl Auth {
                 let code = HandshakeCode::Identity(IdentityCode::TokenInvalid);
                 Err(HandshakeRefusal::new(code, "`token` must be a text"))
             }
+        }
+    }
+
+    /// Whether it wants to be asked for acknowledgements: `true` or `false`, also as a text.
+    pub(super) fn acknowledges(&self) -> Result<bool, HandshakeRefusal> {
+        match &self.acknowledge {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(wanted)) => Ok(*wanted),
+            Some(Value::String(text)) if text == "true" => Ok(true),
+            Some(Value::String(text)) if matches!(text.as_str(), "false" | "") => Ok(false),
+            Some(_) => Err(HandshakeRefusal::new(
+                HandshakeCode::BadRequest,
+                "`acknowledge` must be true or false",
+            )),
         }
     }
 
@@ -280,6 +296,35 @@ mod tests {
         assert_eq!(code("since="), Ok(vec![]));
         assert_eq!(code("since=x"), Err(HandshakeCode::BadSince));
         assert_eq!(percent_decoded("%é%4", true), "%é%4");
+    }
+
+    #[test]
+    fn acknowledgements_are_asked_for_on_request() {
+        let acknowledges = |auth: Auth| auth.acknowledges().map_err(|refusal| refusal.to_string());
+        for (json, wanted) in [
+            ("{}", false),
+            (r#"{"acknowledge":null}"#, false),
+            (r#"{"acknowledge":false}"#, false),
+            (r#"{"acknowledge":"false"}"#, false),
+            (r#"{"acknowledge":""}"#, false),
+            (r#"{"acknowledge":true}"#, true),
+            (r#"{"acknowledge":"true"}"#, true),
+        ] {
+            assert_eq!(
+                acknowledges(Auth::from_connect(Some(json)).unwrap()),
+                Ok(wanted),
+                "{json}"
+            );
+        }
+        assert_eq!(acknowledges(Auth::from_query("EIO=3&acknowledge=true")), Ok(true));
+        for wrong in [r#"{"acknowledge":1}"#, r#"{"acknowledge":"yes"}"#] {
+            let refused = acknowledges(Auth::from_connect(Some(wrong)).unwrap());
+            assert_eq!(
+                refused,
+                Err("bad_request: `acknowledge` must be true or false".to_owned()),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

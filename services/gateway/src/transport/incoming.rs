@@ -17,11 +17,11 @@ use crate::hub::CloseReason;
 /// Binary attachments an event may have. Only one can be used; the rest is read to be refused with an answer.
 const ATTACHMENTS: usize = 8;
 
-/// An event whose attachments are still to come.
+/// A packet whose attachments are still to come.
 #[derive(Debug)]
 pub(super) struct Partial {
-    body: String,
-    ack: Option<u64>,
+    /// Of an event: its body, and the number its answer is to have. Of an acknowledgement nothing is kept.
+    event: Option<(String, Option<u64>)>,
     expected: usize,
     attachments: Vec<Bytes>,
     bytes: usize,
@@ -61,18 +61,33 @@ pub(super) fn text(shared: &Shared, socket: &Arc<EngineSocket>, text: &Str) {
                 return;
             }
             *slot.partial.lock() = Some(Partial {
-                body: body.to_owned(),
-                ack,
+                event: Some((body.to_owned(), ack)),
                 expected: attachments,
                 attachments: Vec::new(),
                 bytes: body.len(),
             });
         }
-        Some(ClientPacket::Event { namespace: "/", .. }) | None => {
+        Some(ClientPacket::Ack {
+            namespace: "/",
+            id,
+            attachments,
+        }) if attachments <= ATTACHMENTS => {
+            acknowledged(socket, id);
+            if attachments > 0 {
+                *slot.partial.lock() = Some(Partial {
+                    event: None,
+                    expected: attachments,
+                    attachments: Vec::new(),
+                    bytes: 0,
+                });
+            }
+        }
+        Some(ClientPacket::Event { namespace: "/", .. } | ClientPacket::Ack { namespace: "/", .. })
+        | None => {
             socket.close(DisconnectReason::PacketParsingError);
         }
-        // What belongs to a namespace that nobody is in, and answers nobody asked for.
-        Some(ClientPacket::Disconnect { .. } | ClientPacket::Event { .. } | ClientPacket::Ack) => {}
+        // What belongs to a namespace that nobody is in.
+        Some(ClientPacket::Disconnect { .. } | ClientPacket::Event { .. } | ClientPacket::Ack { .. }) => {}
     }
 }
 
@@ -98,7 +113,17 @@ pub(super) fn attachment(shared: &Shared, socket: &Arc<EngineSocket>, bytes: &By
         return;
     }
     drop(waiting);
-    event(socket, &partial.body, partial.ack, partial.attachments);
+    if let Some((body, ack)) = partial.event {
+        event(socket, &body, ack, partial.attachments);
+    }
+}
+
+fn acknowledged(socket: &EngineSocket, id: u64) {
+    if let State::Live(session) = &*socket.data.state.lock()
+        && let Some(acknowledgements) = &session.acknowledgements
+    {
+        acknowledgements.acknowledged(id);
+    }
 }
 
 fn event(socket: &Arc<EngineSocket>, body: &str, ack: Option<u64>, attachments: Vec<Bytes>) {

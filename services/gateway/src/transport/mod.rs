@@ -18,6 +18,7 @@
 //! The library's own can't close the transport of one client (a client that is disconnected in Socket.IO's sense
 //! doesn't come back), gives the secret Engine.IO id to be shown as the session's, and has rooms where we have a hub.
 
+mod acknowledgements;
 mod admission;
 mod answers;
 mod engine;

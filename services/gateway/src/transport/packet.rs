@@ -25,8 +25,12 @@ pub(super) enum ClientPacket<'a> {
         body: &'a str,
         attachments: usize,
     },
-    /// An answer to an event. We never ask for one.
-    Ack,
+    /// The answer to a message; so many binary attachments follow.
+    Ack {
+        namespace: &'a str,
+        id: u64,
+        attachments: usize,
+    },
 }
 
 /// A text that is no packet a client may send.
@@ -41,7 +45,7 @@ impl<'a> ClientPacket<'a> {
             return Err(BadPacket);
         }
         let mut rest = &text[1..];
-        let attachments = if kind == b'5' {
+        let attachments = if matches!(kind, b'5' | b'6') {
             let (count, after) = rest.split_once('-').ok_or(BadPacket)?;
             rest = after;
             count.parse().map_err(|_| BadPacket)?
@@ -63,12 +67,7 @@ impl<'a> ClientPacket<'a> {
             },
             b'1' => Self::Disconnect { namespace },
             b'2' | b'5' => {
-                let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-                let (ack, body) = rest.split_at(digits);
-                let ack = match ack {
-                    "" => None,
-                    number => Some(number.parse().map_err(|_| BadPacket)?),
-                };
+                let (ack, body) = leading_number(rest)?;
                 Self::Event {
                     namespace,
                     ack,
@@ -76,10 +75,25 @@ impl<'a> ClientPacket<'a> {
                     attachments,
                 }
             }
-            b'3' => Self::Ack,
+            b'3' | b'6' => Self::Ack {
+                namespace,
+                // What it says besides is nobody's business.
+                id: leading_number(rest)?.0.ok_or(BadPacket)?,
+                attachments,
+            },
             _ => return Err(BadPacket),
         })
     }
+}
+
+/// The number that a text begins with, if it does, and what follows.
+fn leading_number(text: &str) -> Result<(Option<u64>, &str), BadPacket> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at(digits);
+    Ok(match number {
+        "" => (None, rest),
+        number => (Some(number.parse().map_err(|_| BadPacket)?), rest),
+    })
 }
 
 /// An event's name and its arguments, each as raw JSON.
@@ -158,20 +172,22 @@ impl Packet {
         })
     }
 
-    /// A message: `[event, data, meta]`.
-    pub(super) fn message(event: &str, data: &Data, meta: &RawValue) -> Self {
+    /// A message: `[event, data, meta]`, to be acknowledged under an id if there is one.
+    pub(super) fn message(event: &str, data: &Data, meta: &RawValue, ack: Option<u64>) -> Self {
         let name = json_string(event);
+        let ack = ack.map(|id| id.to_string()).unwrap_or_default();
         match data {
             Data::Json(json) => {
                 let json = String::from_utf8_lossy(json);
-                let mut text = String::with_capacity(name.len() + json.len() + meta.get().len() + 5);
-                for part in ["2[", &name, ",", &json, ",", meta.get(), "]"] {
+                let length = ack.len() + name.len() + json.len() + meta.get().len() + 5;
+                let mut text = String::with_capacity(length);
+                for part in ["2", &ack, "[", &name, ",", &json, ",", meta.get(), "]"] {
                     text.push_str(part);
                 }
                 Self::of(text)
             }
             Data::Binary(binary) => Self {
-                text: format!("51-[{name},{PLACEHOLDER_0},{}]", meta.get()),
+                text: format!("51-{ack}[{name},{PLACEHOLDER_0},{}]", meta.get()),
                 attachments: vec![binary.clone()],
             },
         }
@@ -253,7 +269,30 @@ mod tests {
                 attachments: 1
             })
         );
-        for bad in ["", "é", "9", "5[1]", "5é-", "4{}", "2999999999999999999999[]"] {
+        let answer = |namespace, id, attachments| {
+            Ok(Ack {
+                namespace,
+                id,
+                attachments,
+            })
+        };
+        assert_eq!(parse("37[]"), answer("/", 7, 0));
+        assert_eq!(parse("3/n,7[1]"), answer("/n", 7, 0));
+        assert_eq!(
+            parse(r#"61-12[{"_placeholder":true,"num":0}]"#),
+            answer("/", 12, 1)
+        );
+        for bad in [
+            "",
+            "é",
+            "9",
+            "5[1]",
+            "5é-",
+            "4{}",
+            "2999999999999999999999[]",
+            "3[]",
+            "67[]",
+        ] {
             assert_eq!(parse(bad), Err(BadPacket), "{bad}");
         }
     }
@@ -285,10 +324,16 @@ mod tests {
     fn what_we_send_is_what_clients_parse() {
         let meta = RawValue::from_string(r#"{"room":"all"}"#.to_owned()).unwrap();
         assert_eq!(
-            Packet::message("a\"b", &Data::Json("{ }".into()), &meta).text,
+            Packet::message("a\"b", &Data::Json("{ }".into()), &meta, None).text,
             r#"2["a\"b",{ },{"room":"all"}]"#
         );
-        let binary = Packet::message("bin", &Data::Binary("xyz".into()), &meta);
+        assert_eq!(
+            Packet::message("a", &Data::Json("1".into()), &meta, Some(42)).text,
+            r#"242["a",1,{"room":"all"}]"#
+        );
+        let binary = Packet::message("bin", &Data::Binary("xyz".into()), &meta, Some(7));
+        assert!(binary.text.starts_with("51-7["), "{}", binary.text);
+        let binary = Packet::message("bin", &Data::Binary("xyz".into()), &meta, None);
         assert_eq!(
             binary.text,
             r#"51-["bin",{"_placeholder":true,"num":0},{"room":"all"}]"#

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    acknowledgements::Acknowledgements,
     admission::admit,
     engine::Shared,
     expiry::{Expiry, write_until_expired},
@@ -69,6 +70,8 @@ pub(super) struct Session {
     pub(super) events: EventLimits,
     /// When the session's identity ends; a refresh moves it.
     pub(super) expiry: Expiry,
+    /// Where the client wants to be asked for acknowledgements.
+    pub(super) acknowledgements: Option<Acknowledgements>,
     pub(super) _place: Place,
     pub(super) shared: Arc<Shared>,
     pub(super) end: watch::Receiver<Option<CloseReason>>,

@@ -16,18 +16,20 @@ pub(super) async fn write(session: &Session, outbox: &OutboxReceiver) -> CloseRe
         }
         // All of it is queued before the connection's writer runs: what came together leaves together.
         while let Some(outgoing) = batch.pop_front() {
-            let packet = match encode(&outgoing) {
-                Ok(packet) => packet,
-                Err(error) => {
-                    tracing::error!(%error, "cursors that are no JSON");
-                    return CloseReason::Internal;
-                }
-            };
             let span = match &outgoing {
                 Outgoing::Message(delivery) | Outgoing::Replayed(delivery) => {
                     delivery.write_span(session.handle.id())
                 }
                 Outgoing::Presence(_) | Outgoing::Cursors(_) => Span::none(),
+            };
+            let asking = session.acknowledgements.as_ref();
+            let ack = asking.and_then(|asking| asking.ask(&span, session.handle.id()));
+            let packet = match encode(&outgoing, ack) {
+                Ok(packet) => packet,
+                Err(error) => {
+                    tracing::error!(%error, "cursors that are no JSON");
+                    return CloseReason::Internal;
+                }
             };
             let mut sending = std::pin::pin!(session.sender.send_under(span, packet));
             // Where the client doesn't read, this waits; a close must be heard all the same.
@@ -53,11 +55,12 @@ pub(super) async fn write(session: &Session, outbox: &OutboxReceiver) -> CloseRe
     }
 }
 
-fn encode(outgoing: &Outgoing) -> Result<Packet, serde_json::Error> {
+/// As a packet, to be acknowledged under an id if it is a message and there is one.
+fn encode(outgoing: &Outgoing, ack: Option<u64>) -> Result<Packet, serde_json::Error> {
     Ok(match outgoing {
         Outgoing::Message(delivery) | Outgoing::Replayed(delivery) => {
             let message = &delivery.message;
-            Packet::message(message.event.as_str(), &message.data, &delivery.meta)
+            Packet::message(message.event.as_str(), &message.data, &delivery.meta, ack)
         }
         Outgoing::Presence(note) => Packet::event(note.event, &note.argument),
         Outgoing::Cursors(notes) => Packet::event("cursors", &serde_json::to_string(notes)?),

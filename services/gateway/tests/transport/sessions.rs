@@ -54,6 +54,27 @@ async fn a_message_is_one_packet_of_raw_data_and_meta() {
     assert_eq!(client.event("whisper").await[1], "psst");
 }
 
+/// Nothing was to be acknowledged: answers, also with attachments, change nothing and hold nothing up.
+#[tokio::test]
+async fn what_nobody_asked_a_client_to_acknowledge_is_passed_over() {
+    let gateway = Gateway::start(TransportSettings::default()).await;
+    for auth in ["{}", r#"{"acknowledge":true}"#] {
+        let mut client = Client::connect(gateway.address, auth).await;
+        client.send("431[]").await;
+        client.send(r#"43/other,1["x"]"#).await;
+        client
+            .send(r#"462-1[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#)
+            .await;
+        client.send_binary(b"one").await;
+        client.send_binary(b"two").await;
+        let joined = client.ask("join", r#"{"room":"after"}"#).await;
+        assert_eq!(joined["ok"], true, "{joined}");
+    }
+    let mut client = Client::connect(gateway.address, "{}").await;
+    client.send("469-1[]").await;
+    client.closed().await;
+}
+
 /// What a client gets late because it was away says nothing about how fast messages are delivered.
 #[tokio::test]
 async fn only_live_messages_count_in_the_latency_of_delivery() {

@@ -7,6 +7,7 @@ import java.io.FileOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.Iterator;
@@ -33,7 +34,7 @@ public final class Stock {
         }
         Socket socket = IO.socket(args[0], settings);
         for (String event : texts(options.getJSONArray("events"))) {
-            socket.on(event, heard -> say(Map.of("event", event, "args", plain(array(heard)))));
+            socket.on(event, heard -> hear(event, heard));
         }
         socket.on(Socket.EVENT_CONNECT, none -> say(Map.of("connected", socket.id())));
         socket.on(Socket.EVENT_DISCONNECT, reason -> say(Map.of("disconnected", reason[0])));
@@ -52,6 +53,16 @@ public final class Stock {
         }
         socket.close();
         System.exit(0);
+    }
+
+    private static void hear(String event, Object[] heard) {
+        int last = heard.length - 1;
+        boolean asked = heard[last] instanceof Ack;
+        Object[] args = asked ? Arrays.copyOf(heard, last) : heard;
+        say(Map.of("event", event, "args", plain(array(args))));
+        if (asked) {
+            ((Ack) heard[last]).call();
+        }
     }
 
     private static synchronized void say(Map<String, Object> line) {
