@@ -8,7 +8,7 @@
 //!
 //! A user counts once, with however many sessions on however many gateways. One whose last session lost its connection
 //! stays for a grace time, so that a reload or a bad network is no leave and join: the gateway that had the session
-//! keeps the user stated. Where that gateway died, those who watch wait themselves.
+//! keeps the user stated. Where that gateway died, its alive time has hidden reconnects.
 
 mod keeper;
 mod note;
