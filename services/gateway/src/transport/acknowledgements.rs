@@ -4,18 +4,29 @@
 //! message's trace is recorded and its write got a span: then the trace goes on to the client and back. Nobody waits
 //! for the answer, and nothing is sent again for want of it: what a client has is told by its cursors.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use carillon_chassis::telemetry::trace_context::{self, HOP};
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{Span, field::Empty, info_span};
 
 /// Messages of one session whose acknowledgement is awaited; of more, the oldest is given up.
-const AWAITED: usize = 64;
+const AWAITED: usize = 16;
+/// As [`AWAITED`], of all sessions of a process: a few MiB of open spans. Above that nobody is asked.
+const AWAITED_IN_ALL: usize = 4_096;
 
 /// What a session's client was asked to acknowledge, and has not yet.
-#[derive(Debug, Default)]
-pub(super) struct Acknowledgements(Mutex<Awaited>);
+#[derive(Debug)]
+pub(super) struct Acknowledgements {
+    awaited: Mutex<Awaited>,
+    places: Arc<Semaphore>,
+}
+
+/// Places for what the sessions of a process wait for.
+pub(super) fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(AWAITED_IN_ALL))
+}
 
 #[derive(Debug, Default)]
 struct Awaited {
@@ -30,10 +41,11 @@ struct Awaited {
 struct Awaiting {
     span: Span,
     acknowledged: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Awaiting {
-    fn begin(write: &Span, session: &str) -> Self {
+    fn begin(write: &Span, session: &str, place: OwnedSemaphorePermit) -> Self {
         let span = info_span!(
             target: HOP, parent: None, "acknowledge",
             otel.kind = "client", session, acknowledged = Empty,
@@ -44,6 +56,7 @@ impl Awaiting {
         Self {
             span,
             acknowledged: false,
+            _place: place,
         }
     }
 }
@@ -55,29 +68,46 @@ impl Drop for Awaiting {
 }
 
 impl Acknowledgements {
-    /// The id under which the client is to acknowledge the message that is written under this span; `None` if it is not
-    /// recorded.
+    pub(super) fn new(places: &Arc<Semaphore>) -> Self {
+        Self {
+            awaited: Mutex::default(),
+            places: Arc::clone(places),
+        }
+    }
+
+    /// The id under which the client is to acknowledge the message that is written under this span; `None` if that is not
+    /// recorded, or too many are awaited.
     pub(super) fn ask(&self, write: &Span, session: &str) -> Option<u64> {
         if write.is_disabled() {
             return None;
         }
-        let mut awaited = self.0.lock();
-        if awaited.messages.len() == AWAITED {
-            awaited.messages.pop_front();
-        }
+        // Spans begin and end outside of the lock: whoever hears of that takes locks, too.
+        let given_up = self.give_up_oldest();
+        drop(given_up);
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let awaiting = Awaiting::begin(write, session, place);
+        let mut awaited = self.awaited.lock();
         awaited.last += 1;
         let id = awaited.last;
-        awaited.messages.push_back((id, Awaiting::begin(write, session)));
+        awaited.messages.push_back((id, awaiting));
         Some(id)
+    }
+
+    fn give_up_oldest(&self) -> Option<(u64, Awaiting)> {
+        let messages = &mut self.awaited.lock().messages;
+        (messages.len() == AWAITED)
+            .then(|| messages.pop_front())
+            .flatten()
     }
 
     /// The client has acknowledged a message. What nobody asked for changes nothing.
     pub(super) fn acknowledged(&self, id: u64) {
-        let mut awaited = self.0.lock();
-        let place = awaited.messages.binary_search_by_key(&id, |(asked, _)| *asked);
-        if let Ok(place) = place
-            && let Some((_, mut awaiting)) = awaited.messages.remove(place)
-        {
+        let answered = {
+            let messages = &mut self.awaited.lock().messages;
+            let place = messages.binary_search_by_key(&id, |(asked, _)| *asked);
+            place.ok().and_then(|place| messages.remove(place))
+        };
+        if let Some((_, mut awaiting)) = answered {
             awaiting.acknowledged = true;
         }
     }
@@ -91,13 +121,13 @@ mod tests {
     use super::*;
 
     fn awaited(acknowledgements: &Acknowledgements) -> Vec<u64> {
-        let awaited = acknowledgements.0.lock();
+        let awaited = acknowledgements.awaited.lock();
         awaited.messages.iter().map(|(id, _)| *id).collect()
     }
 
     #[test]
     fn only_what_is_recorded_is_asked_for() {
-        let acknowledgements = Acknowledgements::default();
+        let acknowledgements = Acknowledgements::new(&places());
         assert_eq!(acknowledgements.ask(&Span::none(), "s"), None);
         assert!(awaited(&acknowledgements).is_empty());
     }
@@ -105,7 +135,7 @@ mod tests {
     #[test]
     fn each_answer_ends_its_own_wait() {
         with_default(Registry::default(), || {
-            let acknowledgements = Acknowledgements::default();
+            let acknowledgements = Acknowledgements::new(&places());
             for id in 1..=4 {
                 assert_eq!(acknowledgements.ask(&info_span!("write"), "s"), Some(id));
             }
@@ -119,11 +149,26 @@ mod tests {
     #[test]
     fn a_client_that_never_answers_is_not_waited_for_without_end() {
         with_default(Registry::default(), || {
-            let acknowledgements = Acknowledgements::default();
+            let acknowledgements = Acknowledgements::new(&places());
             for _ in 0..AWAITED + 10 {
                 acknowledgements.ask(&info_span!("write"), "s");
             }
-            assert_eq!(awaited(&acknowledgements), (11..=74).collect::<Vec<_>>());
+            assert_eq!(awaited(&acknowledgements), (11..=26).collect::<Vec<_>>());
+        });
+    }
+
+    #[test]
+    fn all_sessions_together_wait_for_so_many() {
+        with_default(Registry::default(), || {
+            let places = Arc::new(Semaphore::new(3));
+            let (one, other) = (Acknowledgements::new(&places), Acknowledgements::new(&places));
+            let ask = |of: &Acknowledgements| of.ask(&info_span!("write"), "s");
+            assert_eq!((ask(&one), ask(&one), ask(&other)), (Some(1), Some(2), Some(1)));
+            assert_eq!((ask(&one), ask(&other)), (None, None));
+            one.acknowledged(1);
+            assert_eq!(ask(&other), Some(2));
+            drop(one);
+            assert_eq!(ask(&other), Some(3));
         });
     }
 }

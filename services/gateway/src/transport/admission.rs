@@ -109,7 +109,7 @@ async fn ask_for_session(
         line: Line::default(),
         events: EventLimits::new(&shared.settings),
         expiry: Expiry::new(expires),
-        acknowledgements: acknowledges.then(Acknowledgements::default),
+        acknowledgements: acknowledges.then(|| Acknowledgements::new(&shared.acknowledgements)),
         _place: place,
         shared: Arc::clone(shared),
         end: socket.data.end.subscribe(),

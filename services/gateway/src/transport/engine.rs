@@ -9,7 +9,7 @@ use engineioxide::{
     socket::Sid,
 };
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,6 +33,8 @@ pub(super) struct Shared {
     /// The way to other gateways, if sessions name theirs.
     pub(super) peers: Option<Arc<Peers>>,
     pub(super) sockets: Sockets,
+    /// Places for acknowledgements that are awaited.
+    pub(super) acknowledgements: Arc<Semaphore>,
     /// Cancelled when the gateway hands its sessions over.
     pub(super) draining: CancellationToken,
 }

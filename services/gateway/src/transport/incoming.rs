@@ -10,7 +10,7 @@ use super::{
     handshake::{Auth, HandshakeCode},
     packet::{ClientPacket, Packet},
     requests::Heard,
-    session::{EngineSocket, State, close_transport},
+    session::{EngineSocket, Session, State, close_transport},
 };
 use crate::hub::CloseReason;
 
@@ -22,7 +22,8 @@ const ATTACHMENTS: usize = 8;
 pub(super) struct Partial {
     /// Of an event: its body, and the number its answer is to have. Of an acknowledgement nothing is kept.
     event: Option<(String, Option<u64>)>,
-    expected: usize,
+    /// How many are still to come.
+    missing: usize,
     attachments: Vec<Bytes>,
     bytes: usize,
 }
@@ -62,7 +63,7 @@ pub(super) fn text(shared: &Shared, socket: &Arc<EngineSocket>, text: &Str) {
             }
             *slot.partial.lock() = Some(Partial {
                 event: Some((body.to_owned(), ack)),
-                expected: attachments,
+                missing: attachments,
                 attachments: Vec::new(),
                 bytes: body.len(),
             });
@@ -72,11 +73,14 @@ pub(super) fn text(shared: &Shared, socket: &Arc<EngineSocket>, text: &Str) {
             id,
             attachments,
         }) if attachments <= ATTACHMENTS => {
-            acknowledged(socket, id);
+            if acknowledged(socket, id) == Heard::Flood {
+                flood(shared, socket);
+                return;
+            }
             if attachments > 0 {
                 *slot.partial.lock() = Some(Partial {
                     event: None,
-                    expected: attachments,
+                    missing: attachments,
                     attachments: Vec::new(),
                     bytes: 0,
                 });
@@ -106,9 +110,12 @@ pub(super) fn attachment(shared: &Shared, socket: &Arc<EngineSocket>, bytes: &By
         socket.close(DisconnectReason::PacketParsingError);
         return;
     }
-    // A copy, so that the connection's read buffer is not held.
-    partial.attachments.push(Bytes::copy_from_slice(bytes));
-    if partial.attachments.len() < partial.expected {
+    if partial.event.is_some() {
+        // A copy, so that the connection's read buffer is not held.
+        partial.attachments.push(Bytes::copy_from_slice(bytes));
+    }
+    partial.missing -= 1;
+    if partial.missing > 0 {
         *waiting = Some(partial);
         return;
     }
@@ -118,29 +125,44 @@ pub(super) fn attachment(shared: &Shared, socket: &Arc<EngineSocket>, bytes: &By
     }
 }
 
-fn acknowledged(socket: &EngineSocket, id: u64) {
-    if let State::Live(session) = &*socket.data.state.lock()
-        && let Some(acknowledgements) = &session.acknowledgements
-    {
-        acknowledgements.acknowledged(id);
+/// The session of a client that is in.
+fn live(socket: &EngineSocket) -> Option<Arc<Session>> {
+    match &*socket.data.state.lock() {
+        State::Live(session) => Some(Arc::clone(session)),
+        State::Waiting(_) | State::Outside => None,
     }
 }
 
+fn acknowledged(socket: &EngineSocket, id: u64) -> Heard {
+    let Some(session) = live(socket) else {
+        return Heard::Event;
+    };
+    if !session.events.bear() {
+        return Heard::Flood;
+    }
+    if let Some(acknowledgements) = &session.acknowledgements {
+        acknowledgements.acknowledged(id);
+    }
+    Heard::Event
+}
+
 fn event(socket: &Arc<EngineSocket>, body: &str, ack: Option<u64>, attachments: Vec<Bytes>) {
-    let session = match &*socket.data.state.lock() {
-        State::Live(session) => Arc::clone(session),
-        State::Waiting(_) | State::Outside => return,
+    let Some(session) = live(socket) else {
+        return;
     };
     match session.event(body, ack, attachments) {
         Ok(Heard::Event) => {}
-        Ok(Heard::Flood) => {
-            socket.data.end_with(CloseReason::Flooding);
-            close_transport(&session.shared, socket);
-        }
+        Ok(Heard::Flood) => flood(&session.shared, socket),
         Err(_) => {
             socket.close(DisconnectReason::PacketParsingError);
         }
     }
+}
+
+/// A session that sends far more than it may goes.
+fn flood(shared: &Shared, socket: &EngineSocket) {
+    socket.data.end_with(CloseReason::Flooding);
+    close_transport(shared, socket);
 }
 
 /// Only `/` exists; the text is the one of Node's server.

@@ -122,9 +122,14 @@ impl EventLimits {
         }
     }
 
+    /// Whether the session may send one more thing that nobody answers: as many as it may before it is closed.
+    pub(super) fn bear(&self) -> bool {
+        self.borne.check().is_ok()
+    }
+
     /// Judges one more event.
     pub(super) fn judge(&self) -> Verdict {
-        if self.borne.check().is_err() {
+        if !self.bear() {
             return Verdict::Close;
         }
         match self.allowed.check() {

@@ -95,6 +95,7 @@ impl Transport for SocketIo {
             settings: self.settings,
             metrics: self.metrics,
             sockets: engine::Sockets::default(),
+            acknowledgements: acknowledgements::places(),
             draining,
         };
         listener::serve(listener, Arc::new(shared)).await;

@@ -17,10 +17,9 @@ pub(super) async fn write(session: &Session, outbox: &OutboxReceiver) -> CloseRe
         // All of it is queued before the connection's writer runs: what came together leaves together.
         while let Some(outgoing) = batch.pop_front() {
             let span = match &outgoing {
-                Outgoing::Message(delivery) | Outgoing::Replayed(delivery) => {
-                    delivery.write_span(session.handle.id())
-                }
-                Outgoing::Presence(_) | Outgoing::Cursors(_) => Span::none(),
+                Outgoing::Message(delivery) => delivery.write_span(session.handle.id()),
+                // Its trace is that of the first time, and may have ended long ago.
+                Outgoing::Replayed(_) | Outgoing::Presence(_) | Outgoing::Cursors(_) => Span::none(),
             };
             let asking = session.acknowledgements.as_ref();
             let ack = asking.and_then(|asking| asking.ask(&span, session.handle.id()));

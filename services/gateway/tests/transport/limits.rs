@@ -68,6 +68,30 @@ async fn a_session_that_floods_is_closed_with_a_reason() {
     assert_eq!(other.ask("chat message", "1").await["ok"], true);
 }
 
+/// What nobody answers is bounded as well: acknowledgements, and what hangs on them.
+#[tokio::test]
+async fn a_session_that_floods_with_acknowledgements_is_closed_too() {
+    let settings = TransportSettings {
+        events: 1,
+        events_at_once: 2,
+        ..TransportSettings::default()
+    };
+    let gateway = Gateway::start(settings).await;
+    let mut flooding = Client::connect(gateway.address, "{}").await;
+    for id in 0..19 {
+        flooding.send(&format!("43{id}[]")).await;
+    }
+    let borne = flooding.ask("chat message", "1").await;
+    assert_eq!(borne["ok"], true, "they take nothing from its events: {borne}");
+    for id in 0..21 {
+        flooding.send(&format!("43{id}[]")).await;
+    }
+    flooding.closed().await;
+    gateway
+        .until("it is counted", |gateway| gateway.metric(CLOSED, "flooding") == 1)
+        .await;
+}
+
 #[tokio::test]
 async fn a_user_has_so_many_sessions_and_no_more() {
     let settings = TransportSettings {
