@@ -5,6 +5,7 @@ use std::sync::Arc;
 use carillon_chassis::{metrics::GaugeGuard, telemetry::trace_context};
 use carillon_model::{
     Target,
+    policy::Producer,
     publish::{DataPart, Publish, PublishErrors, PublishLimits, PublishParts},
 };
 use futures::{StreamExt, stream, stream::BoxStream};
@@ -30,6 +31,13 @@ use crate::{
     stream::{Stream, Turn},
 };
 
+/// A stream of messages, and whose it is if that is known.
+struct Opened {
+    stream: Stream<Calls>,
+    span: Span,
+    producer: Option<Arc<Producer>>,
+}
+
 pub(crate) struct Publisher {
     ingest: Ingest,
 }
@@ -40,7 +48,7 @@ impl Publisher {
     }
 
     /// Opens a stream: who may not has no stream to be told in.
-    fn open(&self, request: Request<Streaming<pb::PublishRequest>>) -> Result<(Stream<Calls>, Span), Status> {
+    fn open(&self, request: Request<Streaming<pb::PublishRequest>>) -> Result<Opened, Status> {
         let (metadata, extensions, messages) = request.into_parts();
         let headers = metadata.into_headers();
         let span = span(&headers);
@@ -52,8 +60,27 @@ impl Publisher {
         span.record("producer", caller.name());
         let traceparent = traceparent(&headers, &span);
         let calls = Calls::new(&self.ingest, messages, self.meter(&extensions));
+        let producer = caller.producer().cloned();
         let stream = Stream::new(&self.ingest, calls, headers, policy, caller, traceparent);
-        Ok((stream, span))
+        Ok(Opened {
+            stream,
+            span,
+            producer,
+        })
+    }
+
+    /// An answer with where the producer stands beside it, if it has a quota.
+    fn told<T>(&self, producer: Option<&Producer>, answer: T) -> Response<T> {
+        Response::from_parts(self.standing(producer), answer, Extensions::default())
+    }
+
+    /// Where a producer stands, as metadata: the same fields as over HTTP.
+    fn standing(&self, producer: Option<&Producer>) -> MetadataMap {
+        let mut standing = HeaderMap::new();
+        if let Some(producer) = producer {
+            self.ingest.shared.quotas.tell(producer, &mut standing);
+        }
+        MetadataMap::from_headers(standing)
     }
 
     fn meter(&self, extensions: &Extensions) -> Meter {
@@ -124,24 +151,15 @@ impl pb::publisher_server::Publisher for Publisher {
             .request_seconds
             .observe(started.elapsed().as_secs_f64());
         shared.metrics.told(Door::Grpc, result.as_ref().err());
-        let mut standing = HeaderMap::new();
-        if let Some(producer) = producer {
-            shared.quotas.tell(&producer, &mut standing);
-        }
-        let standing = MetadataMap::from_headers(standing);
         match result {
             Ok(accepted) => {
                 span.record("status", "OK");
-                Ok(Response::from_parts(
-                    standing,
-                    published(&accepted),
-                    Extensions::default(),
-                ))
+                Ok(self.told(producer.as_deref(), published(&accepted)))
             }
             Err(problem) => {
                 let mut status = Status::from(problem);
                 span.record("status", status.code().description());
-                *status.metadata_mut() = standing;
+                *status.metadata_mut() = self.standing(producer.as_deref());
                 Err(status)
             }
         }
@@ -151,7 +169,11 @@ impl pb::publisher_server::Publisher for Publisher {
         &self,
         request: Request<Streaming<pb::PublishRequest>>,
     ) -> Result<Response<pb::PublishSummary>, Status> {
-        let (mut stream, span) = self.open(request)?;
+        let Opened {
+            mut stream,
+            span,
+            producer,
+        } = self.open(request)?;
         let summed = async {
             let mut tally = Tally::default();
             loop {
@@ -161,7 +183,8 @@ impl pb::publisher_server::Publisher for Publisher {
                 }
             }
         };
-        Ok(Response::new(summed.instrument(span).await))
+        let summary = summed.instrument(span).await;
+        Ok(self.told(producer.as_deref(), summary))
     }
 
     type PublishEachStream = BoxStream<'static, Result<pb::PublishAnswer, Status>>;
@@ -170,12 +193,16 @@ impl pb::publisher_server::Publisher for Publisher {
         &self,
         request: Request<Streaming<pb::PublishRequest>>,
     ) -> Result<Response<Self::PublishEachStream>, Status> {
-        let (stream, span) = self.open(request)?;
+        let Opened {
+            stream,
+            span,
+            producer,
+        } = self.open(request)?;
         // Nothing is done before the next answers are asked for, and HTTP/2 asks when there is room for them.
         let turns = stream::unfold(Some(stream), move |stream| {
             answers(stream).instrument(span.clone())
         });
-        Ok(Response::new(turns.flat_map(stream::iter).boxed()))
+        Ok(self.told(producer.as_deref(), turns.flat_map(stream::iter).boxed()))
     }
 }
 

@@ -6,7 +6,7 @@ use carillon_broker::BrokerError;
 use carillon_model::{Data, Message, Sender};
 use futures::{SinkExt, StreamExt, channel::mpsc, stream};
 use tokio::time::timeout;
-use tonic::{Code, Request, Status, Streaming, transport::Channel};
+use tonic::{Code, Request, Status, Streaming, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use crate::fixture::{Fault, Fixture, hashed};
@@ -296,6 +296,21 @@ async fn a_key_opens_its_own_rooms() {
     assert!(status.get_error_details().retry_info().is_some());
     let queued = fixture.broker.queued(fixture.partition("lobby")).await;
     assert_eq!(queued[0].2.sender, Sender::Producer("desk".to_owned()));
+    // Streams tell where the producer stands, too.
+    let mut call = Request::new(stream::iter([message("lobby", 4)]));
+    let key = "Bearer key".parse().unwrap();
+    call.metadata_mut().insert("authorization", key);
+    let summary = client.publish_stream(call).await.unwrap();
+    let has_none_left = |metadata: &MetadataMap| {
+        let standing = metadata.get("ratelimit").unwrap();
+        assert!(standing.to_str().unwrap().contains("r=0"), "{standing:?}");
+    };
+    has_none_left(summary.metadata());
+    let mut call = Request::new(stream::empty());
+    let key = "Bearer key".parse().unwrap();
+    call.metadata_mut().insert("authorization", key);
+    let answers = client.publish_each(call).await.unwrap();
+    has_none_left(answers.metadata());
 }
 
 async fn next(answers: &mut Streaming<PublishAnswer>) -> Option<Result<PublishAnswer, Status>> {
