@@ -124,6 +124,7 @@ test('everything works, and nothing is denied', async () => {
   assert.equal(tool('gateways').length, 1);
   const checks = tool('config check --connect');
   assert.ok(checks.length > 4 && checks.every(({ ok }) => ok), JSON.stringify(checks));
+  assert.match(tool('policy explain lobby anna')[0].policy, /in Redis/);
   both.forEach((client) => client.close());
   assert.equal(denied(), '');
 });

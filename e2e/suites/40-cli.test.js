@@ -276,6 +276,49 @@ test('policy check and explain say which rule decides', () => {
   assert.match(text, /publish +no/);
 });
 
+test('without a file, explain goes by what is in Redis, and does not guess where that is away', () => {
+  const explain = (more = '') => run(`carillon policy explain lobby 42 --output json${more}`, { env: { CARILLON_POLICY__FILE: '' } });
+  const [builtIn] = json(explain().stdout);
+  assert.match(builtIn.policy, /^the built-in policy, as there is none in Redis/);
+  assert.equal(builtIn.rule, null);
+  // As the operator writes it.
+  redis.cli('HSET', 'carillon:policy', 'revision', 'seven', 'document', JSON.stringify({ rooms: [{ match: 'lobby', join: 'nobody' }] }));
+  try {
+    const [bySnapshot] = json(explain().stdout);
+    assert.match(bySnapshot.policy, /in Redis, revision seven/);
+    assert.deepEqual([bySnapshot.rule, bySnapshot.answers.join.answer], [0, 'no']);
+    redis.cli('HSET', 'carillon:policy', 'document', 'rooms: nonsense');
+    const wrong = explain();
+    assert.deepEqual([wrong.status, wrong.stdout], [1, '']);
+    assert.match(JSON.parse(wrong.stderr).error, /revision seven, is wrong.*rooms/s);
+  } finally {
+    redis.cli('DEL', 'carillon:policy');
+  }
+  const away = explain(' --redis.url redis://127.0.0.1:1');
+  assert.deepEqual([away.status, away.stdout], [1, '']);
+  assert.match(JSON.parse(away.stderr).error, /not known; name a file with --policy\.file/);
+});
+
+test('a program that asked for JSON finds in it why a command failed', () => {
+  const failures = {
+    'carillon tail --rooms closed': 1,
+    'carillon push --room lobby --event tick --file missing.json': 1,
+    'carillon rooms --redis.url redis://127.0.0.1:1': 1,
+    'carillon gateways --redis.url redis://127.0.0.1:1': 1,
+    'carillon dlq list --redis.url redis://127.0.0.1:1': 1,
+    'carillon dlq drop nonsense': 64,
+    'carillon rooms --no.such setting': 64,
+    'carillon policy check missing.yaml': 64,
+    'carillon policy explain lobby --policy.file missing.yaml': 64,
+  };
+  for (const [line, code] of Object.entries(failures)) {
+    const failed = run(`${line} --output json`);
+    const { error, exit_code } = JSON.parse(failed.stderr.trim().split('\n').at(-1));
+    assert.ok(error.length > 10, line);
+    assert.deepEqual([failed.status, exit_code], [code, code], `${line}\n${failed.stderr}`);
+  }
+});
+
 test('completions can be read by their shells, and manual pages are written', () => {
   ok('source <(carillon completions bash) && complete -p carillon');
   for (const shell of ['zsh', 'fish', 'elvish', 'powershell']) assert.ok(ok(`carillon completions ${shell}`).stdout.includes('gateways'));

@@ -33,7 +33,9 @@ pub(crate) fn config(command: &ConfigCommand) -> ExitCode {
     let printer = Printer::new(tool.output);
     let mut report = Report::new(printer);
     let checked = match load("carillon config check", &tool.settings) {
-        Ok(Request::Print(text)) => return finish(super::printer::print(&text).map(|()| Ended::Well)),
+        Ok(Request::Print(text)) => {
+            return finish(super::printer::print(&text).map(|()| Ended::Well), printer);
+        }
         Err(errors) => errors.0.iter().try_for_each(|problem| {
             report.mistake = true;
             report.tell("settings", None, Some(&problem.to_string()))
@@ -53,7 +55,7 @@ pub(crate) fn config(command: &ConfigCommand) -> ExitCode {
             })
         }
     };
-    finish(checked.map(|()| report.ended()))
+    finish(checked.map(|()| report.ended()), printer)
 }
 
 struct Report {

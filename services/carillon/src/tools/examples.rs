@@ -80,7 +80,9 @@ examples! {
     POLICY_EXPLAIN:
         "# May user 42 join the lobby? And somebody who did not log in?",
         "$ carillon policy explain lobby 42 --policy.file policy.yaml",
-        "$ carillon policy explain lobby --policy.file policy.yaml --output json";
+        "$ carillon policy explain lobby --policy.file policy.yaml --output json",
+        "# By the policy that is in force where an operator wrote it",
+        "$ carillon policy explain lobby 42 --redis.url redis://127.0.0.1:6379";
     COMPLETIONS:
         "# For this shell; put it into ~/.bashrc to keep it",
         "$ source <(carillon completions bash)",

@@ -27,7 +27,7 @@ use carillon_chassis::{
 pub(crate) use arguments::{ToolArguments, settings_last};
 pub(crate) use gateways::gateways;
 pub(crate) use policy::{PolicyCommand, policy};
-use printer::{Printer, Unread, tell};
+use printer::{Printer, Unread};
 pub(crate) use push::{PushArguments, push};
 pub(crate) use reference::{ReferenceArguments, commands, completions, definitions, manual, settings};
 pub(crate) use rooms::{RoomsArguments, rooms};
@@ -54,9 +54,9 @@ where
 {
     let printer = Printer::new(arguments.output);
     match load(command, &arguments.settings) {
-        Ok(Request::Run(loaded)) => finish(block_on(work(loaded.settings, printer))),
-        Ok(Request::Print(text)) => finish(printer::print(&text).map(|()| Ended::Well)),
-        Err(errors) => finish(Err(errors.into())),
+        Ok(Request::Run(loaded)) => finish(block_on(work(loaded.settings, printer)), printer),
+        Ok(Request::Print(text)) => finish(printer::print(&text).map(|()| Ended::Well), printer),
+        Err(errors) => finish(Err(errors.into()), printer),
     }
 }
 
@@ -81,7 +81,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<Ended>>) -> anyhow::Result
 }
 
 /// The exit code of what happened, which is told if it was a failure.
-fn finish(ended: anyhow::Result<Ended>) -> ExitCode {
+fn finish(ended: anyhow::Result<Ended>, printer: Printer) -> ExitCode {
     match ended {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::Badly) => ExitCode::from(exit::FAILED),
@@ -94,8 +94,9 @@ fn finish(ended: anyhow::Result<Ended>) -> ExitCode {
             } else {
                 ""
             };
-            tell(&format!("{error:#}{advice}"));
-            ExitCode::from(exit::code_of(&error))
+            let code = exit::code_of(&error);
+            printer.failure(code, &format!("{error:#}{advice}"));
+            ExitCode::from(code)
         }
     }
 }

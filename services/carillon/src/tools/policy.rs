@@ -5,6 +5,8 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context as _;
+use carillon_broker::PolicySnapshot;
 use carillon_chassis::{policy_file::PolicyFileError, run::Misconfigured};
 use carillon_model::{
     Room,
@@ -19,7 +21,7 @@ use super::{
     printer::{BAD, FAINT, GOOD, NAME, Printer, styled},
     run,
 };
-use crate::settings::Settings;
+use crate::{broker, settings::Settings};
 
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
@@ -32,7 +34,7 @@ pub(crate) enum PolicyCommand {
         #[command(flatten)]
         tool: ToolArguments,
     },
-    /// Says which rule decides about a room, and what a user may do there
+    /// Says which rule decides about a room, and what a user may do there: by the file, or else by the policy in Redis
     #[command(after_help = examples::POLICY_EXPLAIN)]
     Explain {
         /// The room
@@ -51,7 +53,7 @@ pub(crate) fn policy(command: PolicyCommand) -> ExitCode {
         }),
         PolicyCommand::Explain { room, user, tool } => {
             run("carillon policy explain", &tool, |settings, printer| async move {
-                explain(&settings, &room, user.as_deref(), printer)
+                explain(&settings, &room, user.as_deref(), printer).await
             })
         }
     }
@@ -98,19 +100,38 @@ fn check(file: &Path, printer: Printer) -> anyhow::Result<Ended> {
     }
 }
 
-fn explain(settings: &Settings, room: &str, user: Option<&str>, printer: Printer) -> anyhow::Result<Ended> {
-    let room = Room::new(room).map_err(|error| Misconfigured(error.to_string()))?;
-    let (policy, from) = match &settings.policy.file {
-        None => (
-            Policy::default_policy(),
-            "the built-in policy; set policy.file for another".to_owned(),
-        ),
-        Some(file) => {
-            let policy = Policy::parse_yaml(&read(file)?);
-            let wrong = |errors: PolicyErrors| Misconfigured(lines(file, &errors).join("\n"));
-            (policy.map_err(wrong)?, file.display().to_string())
-        }
+/// The policy that services with these settings apply, and where it comes from: the file; without one what the operator
+/// wrote into Redis; and where that is nothing, what is built in.
+async fn in_force(settings: &Settings) -> anyhow::Result<(Policy, String)> {
+    if let Some(file) = &settings.policy.file {
+        let policy = Policy::parse_yaml(&read(file)?);
+        let wrong = |errors: PolicyErrors| Misconfigured(lines(file, &errors).join("\n"));
+        return Ok((policy.map_err(wrong)?, file.display().to_string()));
+    }
+    let snapshot = broker::redis(settings)?.load_policy().await;
+    let snapshot =
+        snapshot.context("which policy is in force is not known; name a file with --policy.file")?;
+    let Some(PolicySnapshot { revision, document }) = snapshot else {
+        let from = "the built-in policy, as there is none in Redis; name a file with --policy.file";
+        return Ok((Policy::default_policy(), from.to_owned()));
     };
+    let policy = Policy::parse_yaml(&String::from_utf8_lossy(&document));
+    let policy =
+        policy.with_context(|| format!("the operator's policy in Redis, revision {revision}, is wrong"))?;
+    Ok((
+        policy,
+        format!("the operator's policy in Redis, revision {revision}"),
+    ))
+}
+
+async fn explain(
+    settings: &Settings,
+    room: &str,
+    user: Option<&str>,
+    printer: Printer,
+) -> anyhow::Result<Ended> {
+    let room = Room::new(room).map_err(|error| Misconfigured(error.to_string()))?;
+    let (policy, from) = in_force(settings).await?;
     let place = policy.rule_of(&room);
     let rule = policy.room(&room);
     let named = match place {

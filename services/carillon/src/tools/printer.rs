@@ -1,13 +1,14 @@
 //! The one way out for what the tools print.
 //!
 //! What was asked for goes to standard output, as text for people or as one JSON object a line for programs; what a
-//! person should know besides goes to standard error. Colours are left out where no terminal reads them or `NO_COLOR`
+//! person should know besides goes to standard error, and there a program finds why a tool failed. Colours are left out where no terminal reads them or `NO_COLOR`
 //! is set. A reader that goes (`carillon tail | head`) ends the tool, and that is no failure.
 
 use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use serde_json::json;
 
 /// In which form it is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -64,6 +65,14 @@ impl Printer {
             return Ok(());
         }
         print(&(line + "\n"))
+    }
+
+    /// Why a tool ends with an exit code other than 0: on standard error, for programs as one object.
+    pub(crate) fn failure(self, exit_code: u8, text: &str) {
+        match self.output {
+            Output::Json => tell(&json!({ "error": text, "exit_code": exit_code }).to_string()),
+            Output::Text => tell(text),
+        }
     }
 }
 

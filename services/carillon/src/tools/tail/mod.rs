@@ -319,7 +319,10 @@ fn not_joined(room: &str, error: &Value) -> anyhow::Result<Option<Stopped>> {
     match error["code"].as_str() {
         Some("unavailable" | "too_many_requests") => Ok(Some(Trouble::Away(text).into())),
         Some("forbidden") => {
-            bail!("{text}; `carillon policy explain {room}` says which rule decides, and --token who you are")
+            bail!(
+                "{text}; `carillon policy explain {room}` says which rule decides (with --policy.file, if the gateway has \
+                 one), and --token who you are"
+            )
         }
         _ => bail!(text),
     }
