@@ -82,6 +82,26 @@ test('the program runs there, as nobody, with nothing of this machine', { skip: 
   assert.equal(checked.status, 0, checked.stderr);
 });
 
+test('the Dockerfile is given the whole workspace', { skip: spawnSync('cargo', ['--version']).status !== 0 && 'needs cargo' }, () => {
+  const root = path.resolve(import.meta.dirname, '../..');
+  const lines = fs.readFileSync(path.join(root, 'deploy/image/Dockerfile.dockerignore'), 'utf8').split('\n').filter((line) => line && !line.startsWith('#'));
+  // As an engine reads it: the last line that fits a file decides.
+  const fits = (pattern, file) => (pattern === '*' ? true : pattern.startsWith('**/') ? file.split('/').includes(pattern.slice(3)) : file === pattern || file.startsWith(`${pattern}/`));
+  const isGiven = (file) => lines.reduce((given, line) => (fits(line.replace(/^!/, ''), file) ? line.startsWith('!') : given), true);
+  const context = path.join(folder, 'context');
+  for (const file of execFileSync('git', ['ls-files'], { cwd: root, encoding: 'utf8' }).split('\n').filter(isGiven).filter(Boolean)) {
+    fs.cpSync(path.join(root, file), path.join(context, file), { recursive: true });
+  }
+  const metadata = spawnSync('cargo', ['metadata', '--locked', '--offline', '--no-deps', '--format-version', '1'], { cwd: context, encoding: 'utf8', maxBuffer: 1 << 28 });
+  assert.equal(metadata.status, 0, metadata.stderr);
+  for (const { targets } of JSON.parse(metadata.stdout).packages) {
+    for (const { src_path: source } of targets) assert.ok(fs.existsSync(source), `${source} is not in the context`);
+  }
+  assert.ok(!fs.existsSync(path.join(context, 'docs')), 'and nothing else, or the cache is of no use');
+  // What its last step runs.
+  assert.ok(fs.existsSync(path.join(context, 'scripts/image')));
+});
+
 test('the same program makes the same image', () => {
   const again = path.join(folder, 'again.tar');
   assert.equal(pack('--output', again, '--name', 'localhost/carillon:test', '--revision', 'abc123').status, 0);
