@@ -68,7 +68,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const ONLY_FOR: &[(&str, &[&str])] = &[
     ("redis", &["carillon-broker"]),
     ("deadpool-redis", &["carillon-broker"]),
-    ("socketioxide", &["carillon-gateway"]),
     ("engineioxide", &["carillon-gateway"]),
     ("mimalloc", &["carillon"]),
     ("libfuzzer-sys", &["carillon-fuzz"]),
@@ -180,14 +179,7 @@ fn libraries_stay_where_they_belong() {
 const UNSPEAKABLE: &[(&str, &[&str])] = &[
     (
         "services/gateway/src/hub",
-        &[
-            "socketioxide",
-            "engineioxide",
-            "axum",
-            "hyper",
-            "redis::",
-            "deadpool",
-        ],
+        &["engineioxide", "axum", "hyper", "redis::", "deadpool"],
     ),
     (
         "services/gateway/src/transport",
@@ -214,20 +206,20 @@ const UNSPEAKABLE: &[(&str, &[&str])] = &[
         "services/ingest/src",
         &[
             "redis::",
-            "socketioxide",
+            "engineioxide",
             "carillon_gateway",
             "carillon_dispatcher",
         ],
     ),
     (
         "services/dispatcher/src",
-        &["redis::", "socketioxide", "carillon_gateway", "carillon_ingest"],
+        &["redis::", "engineioxide", "carillon_gateway", "carillon_ingest"],
     ),
     (
         "services/operator/src",
         &[
             "redis::",
-            "socketioxide",
+            "engineioxide",
             "carillon_gateway",
             "carillon_dispatcher",
             "carillon_ingest",
@@ -235,7 +227,7 @@ const UNSPEAKABLE: &[(&str, &[&str])] = &[
     ),
     (
         "services/broker/src",
-        &["axum", "socketioxide", "carillon_gateway", "carillon_dispatcher"],
+        &["axum", "engineioxide", "carillon_gateway", "carillon_dispatcher"],
     ),
 ];
 
