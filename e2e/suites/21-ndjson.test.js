@@ -1,13 +1,14 @@
 // NDJSON: an answer for each line while the body is open, in order, and nobody is read who does not read.
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
+import { canary } from '../lib/canaries.js';
 import { sh } from '../lib/cli.js';
-import { Listener } from '../lib/listener.js';
+import { Flood } from '../lib/flood.js';
+import { Listener, compare } from '../lib/listener.js';
 import { LineStream } from '../lib/ndjson.js';
 import { Service } from '../lib/processes.js';
 import { Redis } from '../lib/redis.js';
@@ -59,12 +60,35 @@ test('many lines keep the order of each room', async () => {
 
 test('a bad line is answered with its place, and the stream goes on', async () => {
   const stream = new LineStream(dev.ingest);
-  stream.send(say('lobby', 1), '{"to"\n', '\n', { to: { room: 7 }, event: 'e', data: 1 }, `"${'x'.repeat(2 << 20)}"\n`, JSON.stringify(say('lobby', 2)));
+  const secret = canary('ndjson-payload', 'malformed');
+  stream.send(say('lobby', 1), `{"${secret}"\n`, '\n', { to: { room: 7 }, event: 'e', data: secret }, `"${secret.padEnd(2 << 20, 'x')}"\n`, JSON.stringify(say('lobby', 2)));
   const answers = await stream.end();
   assert.deepEqual(answers.map(({ line, status }) => [line, status]), [[1, 202], [2, 400], [4, 422], [5, 413], [6, 202]]);
   assert.match(answers[1].type, /malformed$/);
   assert.deepEqual([answers[2].field, answers[2].column], ['to.room', 15]);
   assert.equal(answers[3].limit, 'ingest.body');
+});
+
+test('bytes and text of whoever has a key arrive as they were', async () => {
+  const key = canary('ndjson-key');
+  const policy = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-policy-')), 'policy.yaml');
+  const hash = createHash('sha256').update(key).digest('hex');
+  fs.writeFileSync(policy, `anonymous: { sessions: true }\nrooms: [{ match: "*", join: anyone }]\nproducers: [{ name: desk, key_sha256: ${hash}, rooms: [lobby] }]\n`);
+  const guarded = await Service.start('dev', { CARILLON_POLICY__FILE: policy });
+  try {
+    const listener = new Listener(guarded.url, { rooms: ['lobby'] });
+    await until('it listens', () => listener.settled);
+    const bytes = Buffer.from([0, 255, ...Buffer.from(canary('ndjson-bytes'))]);
+    const text = { 'grüße, 世界 🔔': canary('ndjson-payload') };
+    const stream = new LineStream(guarded.ingest, { headers: { authorization: `Bearer ${key}` } });
+    stream.send({ to: { room: 'lobby' }, event: 'tick', data_base64: bytes.toString('base64') }, say('lobby', text), say('attic', text));
+    assert.deepEqual((await stream.end()).map(({ status }) => status), [202, 202, 403]);
+    await until('both came', () => listener.of('lobby').length === 2);
+    assert.deepEqual(listener.of('lobby').map(({ data }) => (Buffer.isBuffer(data) ? Buffer.from(data) : data)), [bytes, text]);
+    listener.close();
+  } finally {
+    await guarded.kill();
+  }
 });
 
 test('curl sends lines as the producer guide says', () => {
@@ -74,54 +98,70 @@ test('curl sends lines as the producer guide says', () => {
 });
 
 test('who may not open a stream is told with a status', async () => {
-  const keyed = new LineStream(dev.ingest, { headers: { 'idempotency-key': 'k' } });
+  const keyed = new LineStream(dev.ingest, { headers: { 'idempotency-key': canary('idempotency-key', 'header') } });
   assert.equal((await keyed.opened).status, 422);
   const packed = new LineStream(dev.ingest, { headers: { 'content-encoding': 'gzip' } });
   assert.equal((await packed.opened).status, 415);
-  const stranger = new LineStream(dev.ingest, { headers: { authorization: 'Bearer nobody' } });
+  const stranger = new LineStream(dev.ingest, { headers: { authorization: `Bearer ${canary('ndjson-key', 'wrong')}` } });
   assert.equal((await stranger.opened).status, 401);
   await Promise.all([keyed, packed, stranger].map((stream) => stream.end()));
 });
 
+/** What a stream may hold at a time: a window, what is read with it, and what the kernel and HTTP move at a time. */
+const WINDOW = 1 << 20;
+const arrived = (service) => service.metric('carillon_ingest_arrivals_total', 'door="ndjson"');
+const memory = (service) => service.metric('process_resident_memory_bytes');
+
 test('who does not read answers is not read, and costs no memory', async () => {
-  const before = await dev.metric('process_resident_memory_bytes');
+  const [before, earlier] = [await memory(dev), await arrived(dev)];
   const lines = 60_000;
   // Wrong lines, so that nothing but the answers can hold them up.
-  const line = `{"${'x'.repeat(1_000)}":1}\n`;
-  const part = Buffer.from(line.repeat(1_000));
-  const socket = net.connect({ port: Number(new URL(dev.ingest).port), host: '127.0.0.1' });
-  socket.pause();
-  socket.on('error', () => {});
-  socket.write('POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n');
-  let taken = 0;
-  const written = (async () => {
-    for (let sent = 0; sent < lines; sent += 1_000) {
-      await new Promise((resolve) => { socket.write(Buffer.concat([Buffer.from(`${part.length.toString(16)}\r\n`), part, Buffer.from('\r\n')]), resolve); });
-      taken = sent + 1_000;
-    }
-    socket.write('0\r\n\r\n');
-  })();
-  let last = -1;
-  let since = Date.now();
-  await until('it takes no more', () => {
-    if (taken !== last) [last, since] = [taken, Date.now()];
-    return Date.now() - since > 2_000;
+  const line = `{"${canary('ndjson-payload').padEnd(1_000, 'x')}":1}\n`;
+  const flood = new Flood(dev.ingest, line.repeat(lines));
+  await flood.stuck(() => arrived(dev));
+  const answered = await arrived(dev) - earlier;
+  assert.ok(answered > 0 && answered < lines, `${answered} of ${lines} lines are answered`);
+  const held = flood.taken - answered * line.length;
+  assert.ok(held < WINDOW, `${held} bytes were taken beyond the ${answered} lines that are answered`);
+  const grown = await memory(dev) - before;
+  assert.ok(grown < 16 << 20, `it grew by ${grown} bytes`);
+  const answers = await flood.answers();
+  assert.equal(answers.length, lines);
+  assert.ok(answers.every(({ status }, n) => status === 422 && answers[n].line === n + 1));
+});
+
+test('while Redis hangs a window is taken and no more; when it goes on every line is answered, in order', async () => {
+  const redis = await Redis.start();
+  const policy = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-policy-')), 'policy.yaml');
+  fs.writeFileSync(policy, 'anonymous: { sessions: true, producers: true }\n');
+  // So patient that no line is given up.
+  const ingest = await Service.start('ingest', {
+    CARILLON_REDIS__URL: redis.url, CARILLON_POLICY__FILE: policy, CARILLON_REDIS__TIMEOUT: '30s', CARILLON_INGEST__TIMEOUT: '60s',
   });
-  assert.ok(taken < lines / 2, `${taken} of ${lines} lines were taken, and no answer was`);
-  const grown = await dev.metric('process_resident_memory_bytes') - before;
-  assert.ok(grown < 48 << 20, `it grew by ${grown} bytes`);
-  let answers = 0;
-  let tail = '';
-  socket.setEncoding('latin1').on('data', (text) => {
-    const all = tail + text;
-    answers += all.split('"status":422').length - 1;
-    // One less than a whole one, which would be counted again.
-    tail = all.slice(-11);
-  });
-  socket.resume();
-  await written;
-  await until('every line is answered', () => answers === lines, 120_000);
-  socket.destroy();
+  try {
+    const lines = 40_000;
+    const line = `${JSON.stringify(say('lobby', canary('ndjson-payload').padEnd(1_000, 'x')))}\n`;
+    const before = await memory(ingest);
+    redis.child.signal('SIGSTOP');
+    const flood = new Flood(ingest.ingest, line.repeat(lines));
+    await flood.stuck(() => arrived(ingest));
+    assert.equal(await arrived(ingest), 0, 'nothing can have been answered');
+    assert.ok(flood.sent < flood.bytes.length / 2, `the sender got rid of ${flood.sent} of ${flood.bytes.length} bytes`);
+    assert.ok(flood.taken < WINDOW, `${flood.taken} bytes were taken`);
+    const grown = await memory(ingest) - before;
+    assert.ok(grown < 16 << 20, `it grew by ${grown} bytes`);
+    redis.child.signal('SIGCONT');
+    const answers = await flood.answers();
+    assert.deepEqual(answers.filter(({ status }) => status !== 202).slice(0, 3), []);
+    assert.deepEqual(answers.map((answer) => answer.line), Array.from({ length: lines }, (_, n) => n + 1));
+    const offsets = answers.map(({ rooms }) => rooms[0].offset);
+    assert.ok(offsets.every((offset, n) => n === 0 || compare(offset, offsets[n - 1]) > 0), 'in the order of the lines');
+    assert.equal(await arrived(ingest), lines);
+  } finally {
+    redis.child.signal('SIGCONT');
+    await ingest.kill();
+    await redis.stop();
+  }
 });
 
 test('half a line is waited for so long, and a stream without lines as long as it likes', async () => {
@@ -148,7 +188,7 @@ test('a drain answers what it has read, says so, and what is left goes on elsewh
   const listener = new Listener(gateway.url, { rooms: ['tower'] });
   await until('it listens', () => listener.settled);
 
-  const messages = Array.from({ length: 3_000 }, (_, n) => say('tower', n, { idempotency_key: randomUUID() }));
+  const messages = Array.from({ length: 3_000 }, (_, n) => say('tower', n, { idempotency_key: `${canary('idempotency-key', 'ndjson')} ${randomUUID()}` }));
   const accepted = [];
   let next = 0;
   // Sends from the first line without an answer, until the stream ends or the test has enough of it.
