@@ -1,4 +1,5 @@
 // A collector of traces that keeps what it is sent.
+import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
 import { Child } from './processes.js';
 import { freePort } from './ports.js';
@@ -31,16 +32,26 @@ export class Collector extends Child {
     return this.spans().filter((span) => span.trace === trace);
   }
 
-  /** Waits for a trace to have so many spans of each name, and gives them by name. */
+  /** Spans of a trace, by name. */
+  byName(trace) {
+    const tree = {};
+    for (const span of this.of(trace)) (tree[span.name] ??= []).push(span);
+    return tree;
+  }
+
+  /**
+   * Waits for a trace to have so many spans of each name, and gives them by name. It has no more of them and no others,
+   * also when all that has ended by then is here: `caughtUp`, which the suite sets, waits for that.
+   */
   async tree(trace, counts) {
-    const byName = () => {
-      const tree = {};
-      for (const span of this.of(trace)) (tree[span.name] ??= []).push(span);
-      return tree;
-    };
-    return until(`trace ${trace} has ${JSON.stringify(counts)}; the collector's log: ${this.log}`, () => {
-      const tree = byName();
-      return Object.entries(counts).every(([name, count]) => (tree[name]?.length ?? 0) >= count) && tree;
+    await until(`trace ${trace} has ${JSON.stringify(counts)}; the collector's log: ${this.log}`, () => {
+      const tree = this.byName(trace);
+      return Object.entries(counts).every(([name, count]) => (tree[name]?.length ?? 0) >= count);
     });
+    await this.caughtUp();
+    const tree = this.byName(trace);
+    const found = Object.fromEntries(Object.entries(tree).map(([name, spans]) => [name, spans.length]));
+    assert.deepEqual(found, counts, `trace ${trace} has exactly these spans; the collector's log: ${this.log}`);
+    return tree;
   }
 }

@@ -3,7 +3,7 @@
     grpc_client.py COMMAND ADDRESS [REQUESTS]
 
 REQUESTS is a JSON array of PublishRequest. What comes of it is printed as JSON. GRPC_KEY is sent as the producer's key,
-GRPC_CA is a file with the certificate to trust: with it the channel is secured. GRPC_METRICS is where the server shows
+GRPC_CA is a file with the certificate to trust: with it the channel is secured. GRPC_TRACEPARENT is the caller's span. GRPC_METRICS is where the server shows
 its metrics: a flood wants to know.
 """
 
@@ -50,8 +50,9 @@ def connect(address):
 
 
 def metadata():
-    key = os.environ.get("GRPC_KEY")
-    return [("authorization", f"Bearer {key}")] if key else []
+    key, traceparent = os.environ.get("GRPC_KEY"), os.environ.get("GRPC_TRACEPARENT")
+    pairs = [("authorization", key and f"Bearer {key}"), ("traceparent", traceparent)]
+    return [(name, value) for name, value in pairs if value]
 
 
 def requests(text):
