@@ -38,11 +38,14 @@ export function remember(kind, text = '') {
   fs.appendFileSync(path.join(remembered, `${process.pid}.tsv`), `${line}\n`);
 }
 
-/** What was remembered by all suites of this run: kind → texts. */
-export function planted() {
+/**
+ * What was remembered by all suites of this run, or by this process alone: kind → texts.
+ * @param {{ alone?: boolean }} [whose]
+ */
+export function planted({ alone = false } = {}) {
   const kinds = new Map();
-  if (!fs.existsSync(remembered)) return kinds;
-  for (const file of fs.readdirSync(remembered)) {
+  const files = fs.existsSync(remembered) ? fs.readdirSync(remembered) : [];
+  for (const file of files.filter((name) => !alone || name === `${process.pid}.tsv`)) {
     for (const line of fs.readFileSync(path.join(remembered, file), 'utf8').split('\n').filter(Boolean)) {
       const [kind, text] = line.split('\t');
       if (!kinds.has(kind)) kinds.set(kind, new Set());
@@ -50,6 +53,34 @@ export function planted() {
     }
   }
   return kinds;
+}
+
+/** Notes beside the log of a service at which level it was started; `suites/99-log-hygiene.test.js` wants `trace`. */
+export function startedAt(log, level) {
+  fs.writeFileSync(`${log}.level`, `${level}\n`);
+}
+
+/** Notes beside the log of a service that it lived long enough to have logged something. */
+export function becameReady(log) {
+  fs.appendFileSync(`${log}.level`, 'ready\n');
+}
+
+/**
+ * The logs of services in a folder, and those of them that were not written at `trace`, with why one thinks so.
+ * @param {string} folder
+ * @param {(file: string) => boolean} [concerns] whether to look at a file at all
+ */
+export function levels(folder, concerns = () => true) {
+  const services = fs.readdirSync(folder).filter((file) => /^(dev|gateway|dispatcher|ingest|operator)-.*\.log$/.test(file) && concerns(file));
+  const untraced = [];
+  for (const file of services) {
+    const note = path.join(folder, `${file}.level`);
+    const [level, ready] = fs.existsSync(note) ? fs.readFileSync(note, 'utf8').split('\n') : ['unknown'];
+    const traced = /^\S+ TRACE |"level":"TRACE"/m.test(fs.readFileSync(path.join(folder, file), 'utf8'));
+    if (level !== 'trace') untraced.push(`${file}: its level was ${level}`);
+    else if (ready && !traced) untraced.push(`${file}: it was ready, and no line of it is a trace`);
+  }
+  return { services, untraced };
 }
 
 /** A text as logs may show it: plain, as Base64 wherever it begins, in hexadecimal, and as a list of bytes. */
@@ -71,7 +102,9 @@ export function disguises(text) {
  */
 export function leaks(folder, kinds) {
   const kindOf = new Map(disguises(marker).map((text, n) => [text, n === 0 ? undefined : 'something with the marker, in disguise']));
-  for (const [kind, texts] of kinds) for (const text of texts) kindOf.set(text, kind);
+  for (const [kind, texts] of kinds) {
+    for (const text of texts) disguises(text).forEach((form, n) => kindOf.set(form, n === 0 ? kind : `${kind}, in disguise`));
+  }
   const patterns = path.join(artifacts, `patterns-${process.pid}`);
   fs.writeFileSync(patterns, `${[...kindOf.keys()].join('\n')}\n`);
   let found = '';

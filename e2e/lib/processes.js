@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { logs } from './canaries.js';
+import { becameReady, logs, startedAt } from './canaries.js';
 import { freePort } from './ports.js';
 import { until } from './until.js';
 
@@ -60,11 +60,12 @@ export class Service extends Child {
       CARILLON_GATEWAY__POD: `${kind}-${ports.admin}`,
       CARILLON_BROKER__PARTITIONS: '8',
       CARILLON_LOG__FORMAT: 'text',
-      // No suite needs it; the last one looks for secrets in all that was logged.
+      // The last suite looks for secrets in all that was logged, and for a service that logged less.
       CARILLON_LOG__LEVEL: 'trace',
       ...settings,
     };
     const service = new Service(`${kind}-${ports.admin}`, process.env.E2E_BINARY, [kind], env, logs);
+    startedAt(service.log, env.CARILLON_LOG__LEVEL);
     service.url = `http://127.0.0.1:${ports.gateway}`;
     service.ingest = `http://127.0.0.1:${ports.ingest}`;
     service.grpc = `127.0.0.1:${ports.grpc}`;
@@ -76,6 +77,7 @@ export class Service extends Child {
 
   async ready() {
     await until(`${this.name} is ready; its log: ${this.log}`, async () => (await fetch(`${this.admin}/readyz`)).ok);
+    becameReady(this.log);
   }
 
   /** The checks of readiness, as text. */

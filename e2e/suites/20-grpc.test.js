@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
+import { canary } from '../lib/canaries.js';
 import { OpenCall, grpc } from '../lib/grpc.js';
 import { Listener } from '../lib/listener.js';
 import { post } from '../lib/producer.js';
@@ -16,7 +17,7 @@ import { until } from '../lib/until.js';
 const service = 'carillon.v1.Publisher';
 const to = (room) => ({ to: { room }, event: 'price' });
 const say = (room, data) => ({ ...to(room), data: JSON.stringify(data) });
-const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte)).toString('base64');
+const bytes = Buffer.from([...Array.from({ length: 256 }, (_, byte) => byte), ...Buffer.from(canary('grpc-bytes'))]).toString('base64');
 let dev;
 
 before(async () => { dev = await Service.start('dev'); });
@@ -25,7 +26,7 @@ after(() => dev.kill());
 test('a message by gRPC and one by HTTP are the same to a listener', async () => {
   const listener = new Listener(dev.url, { rooms: ['lobby'] });
   await until('it listens', () => listener.settled);
-  const data = { text: 'grüße, 世界 🔔', nested: [{ deep: { er: [1, 2.5, null, true] } }], empty: '' };
+  const data = { text: `grüße, 世界 🔔 ${canary('grpc-payload')}`, nested: [{ deep: { er: [1, 2.5, null, true] } }], empty: '' };
   const [kept, binary] = await grpc('unary', dev.grpc, [say('lobby', data), { ...to('lobby'), data_bytes: bytes }]);
   await post(dev.ingest, { ...to('lobby'), data });
   await post(dev.ingest, { ...to('lobby'), data_base64: bytes });
@@ -51,12 +52,12 @@ test('every target reaches its rooms', async () => {
 });
 
 test('mistakes come as field violations', async () => {
-  const [wrong] = await grpc('unary', dev.grpc, [{ to: { room: '' }, event: 'connect', data: '{' }]);
+  const [wrong] = await grpc('unary', dev.grpc, [{ to: { room: '' }, event: 'connect', data: `{ ${canary('grpc-payload', 'malformed')}` }]);
   assert.equal(wrong.code, 'INVALID_ARGUMENT');
   assert.deepEqual(wrong.BadRequest.field_violations.map(({ field }) => field), ['to.room', 'event', 'data']);
   assert.equal(wrong.ErrorInfo.reason, 'INVALID');
   assert.deepEqual(wrong.Problem.fields.map(({ field }) => field), ['to.room', 'event', 'data']);
-  const [large] = await grpc('unary', dev.grpc, [{ ...to('lobby'), data_bytes: Buffer.alloc(70_000).toString('base64') }]);
+  const [large] = await grpc('unary', dev.grpc, [{ ...to('lobby'), data_bytes: Buffer.from(canary('grpc-bytes', 'large').padEnd(70_000, 'x')).toString('base64') }]);
   assert.equal(large.code, 'INVALID_ARGUMENT');
   assert.deepEqual([large.ErrorInfo.metadata.limit, large.ErrorInfo.metadata.allowed], ['ingest.message', '65536']);
 });
@@ -64,7 +65,7 @@ test('mistakes come as field violations', async () => {
 test('a stream is answered message by message, in order, and a bad one does not end it', async () => {
   const listener = new Listener(dev.url, { rooms: ['street'] });
   await until('it listens', () => listener.settled);
-  const messages = Array.from({ length: 500 }, (_, n) => (n === 250 ? to('street') : say('street', n)));
+  const messages = Array.from({ length: 500 }, (_, n) => (n === 250 ? to('street') : say('street', [n, canary('grpc-payload', 'each')])));
   const answers = await grpc('each', dev.grpc, messages);
   assert.deepEqual(answers.map(({ index }) => Number(index)), messages.map((_, n) => n));
   assert.deepEqual([answers[250].problem.reason, answers[250].problem.outcome], ['invalid', 'OUTCOME_REFUSED']);
@@ -82,7 +83,7 @@ test('each answer comes while the stream is open', async () => {
 });
 
 test('a whole stream has one answer, which counts and says why', async () => {
-  const messages = Array.from({ length: 1_000 }, (_, n) => (n % 10 === 9 ? to('yard') : say('yard', n)));
+  const messages = Array.from({ length: 1_000 }, (_, n) => (n % 10 === 9 ? to('yard') : { ...to('yard'), idempotency_key: `${canary('idempotency-key', 'grpc')} ${n}`, data: `${n}` }));
   const listener = new Listener(dev.url, { rooms: ['yard'] });
   await until('it listens', () => listener.settled);
   const summary = await grpc('stream', dev.grpc, messages);
@@ -94,7 +95,7 @@ test('a whole stream has one answer, which counts and says why', async () => {
 });
 
 test('who does not read answers is not read', async () => {
-  const told = await grpc('flood', dev.grpc, [{ ...to(''), data: JSON.stringify('x'.repeat(1_000)) }], { GRPC_METRICS: `${dev.admin}/metrics` });
+  const told = await grpc('flood', dev.grpc, [{ ...to(''), data: JSON.stringify(canary('grpc-payload', 'flood').padEnd(1_000, 'x')) }], { GRPC_METRICS: `${dev.admin}/metrics` });
   assert.ok(told.stuck < told.total, `all ${told.total} messages were taken, and no answer was`);
   assert.deepEqual([told.answers, told.in_order], [told.sent, true]);
 });
@@ -110,15 +111,15 @@ test('a tool that knows only the address finds its way', async () => {
 test('it prints where gRPC is', () => assert.ok(dev.output().includes(dev.grpc), dev.output()));
 
 test('keys open their rooms, quotas say when to come again, and neither keys nor payloads are logged', async () => {
-  const [key, payload] = ['canary-of-a-key', 'canary-of-a-payload'];
+  const [key, payload] = [canary('grpc-key'), canary('grpc-payload', 'by a key')];
   const policy = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-policy-')), 'policy.yaml');
   const hash = createHash('sha256').update(key).digest('hex');
   fs.writeFileSync(policy, `producers:\n- { name: desk, key_sha256: ${hash}, rooms: [lobby], rate: 1/h, burst: 3 }\n`);
-  const guarded = await Service.start('dev', { CARILLON_POLICY__FILE: policy, CARILLON_LOG__LEVEL: 'trace' });
+  const guarded = await Service.start('dev', { CARILLON_POLICY__FILE: policy });
   try {
     const [stranger] = await grpc('unary', guarded.grpc, [say('lobby', 1)]);
     assert.equal(stranger.code, 'UNAUTHENTICATED');
-    const [stream] = await grpc('each', guarded.grpc, [say('lobby', 1)], { GRPC_KEY: 'wrong' });
+    const [stream] = await grpc('each', guarded.grpc, [say('lobby', 1)], { GRPC_KEY: canary('grpc-key', 'wrong') });
     assert.equal(stream.code, 'UNAUTHENTICATED');
     const env = { GRPC_KEY: key };
     const answers = await grpc('unary', guarded.grpc, [say('attic', payload), say('lobby', payload), say('lobby', 2)], env);

@@ -8,10 +8,11 @@ import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
 import { chromium } from 'playwright-core';
+import { canary } from '../lib/canaries.js';
 import { Service } from '../lib/processes.js';
 import { python } from '../lib/python.js';
 
-const key = 'the ringer of the bells';
+const key = canary('openapi-key');
 let dev;
 let document;
 
