@@ -11,6 +11,7 @@ import { Producer, post } from '../lib/producer.js';
 import { Service } from '../lib/processes.js';
 import { Redis } from '../lib/redis.js';
 import { until } from '../lib/until.js';
+import { entry } from '../lib/wire.js';
 
 const secret = canary('token-key');
 const password = (user) => canary('redis-password', user);
@@ -212,10 +213,3 @@ test('nobody may do what is not its business', () => {
     assert.match(ask(user, 'LPOP', 'message'), /NOPERM/, user);
   }
 });
-
-/** A message in a queue as `services/model/proto/wire.proto` has it; all of it is ASCII. */
-function entry(room, text) {
-  const field = (number, value) => String.fromCharCode(number * 8 + 2, value.length) + value;
-  const message = field(1, '0123456789abcdef') + field(2, 'again') + field(3, JSON.stringify(text));
-  return field(1, field(1, room) + field(2, message));
-}

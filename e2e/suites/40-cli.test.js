@@ -13,6 +13,7 @@ import { freePort } from '../lib/ports.js';
 import { Service } from '../lib/processes.js';
 import { Redis } from '../lib/redis.js';
 import { until } from '../lib/until.js';
+import { entry } from '../lib/wire.js';
 
 const secret = canary('token-key');
 const slowKey = canary('producer-key', 'slow');
@@ -36,8 +37,8 @@ const ok = (line, options) => {
   return done;
 };
 const json = (text) => text.split('\n').filter(Boolean).map((line) => JSON.parse(line));
-const follow = (line, more = {}) => {
-  const shell = new Shell(`exec ${line}`, { cwd: folder, env: { ...env, ...more } });
+const follow = (line, more = {}, service) => {
+  const shell = new Shell(`exec ${line}`, { cwd: folder, env: { ...env, ...more }, service });
   children.push({ kill: () => shell.stop('SIGKILL') });
   return shell;
 };
@@ -181,7 +182,7 @@ test('tail shows and counts the events it is asked for, whatever else comes', ()
 });
 
 test('a reader that goes ends tail, and that is no failure', async () => {
-  const shell = new Shell('set -o pipefail; carillon tail --rooms short --rewind 5 | head -n 1', { cwd: folder, env });
+  const shell = new Shell('carillon tail --rooms short --rewind 5 | head -n 1', { cwd: folder, env });
   children.push({ kill: () => shell.stop('SIGKILL') });
   await until('tail finds out by what comes next', () => {
     run('carillon push --room short again');
@@ -320,28 +321,72 @@ test('a program that asked for JSON finds in it why a command failed', () => {
 });
 
 test('completions can be read by their shells, and manual pages are written', () => {
-  ok('source <(carillon completions bash) && complete -p carillon');
   for (const shell of ['zsh', 'fish', 'elvish', 'powershell']) assert.ok(ok(`carillon completions ${shell}`).stdout.includes('gateways'));
   ok('carillon man pages');
   assert.ok(fs.readFileSync(path.join(folder, 'pages/carillon-dlq-replay.1'), 'utf8').includes('.TH'));
 });
 
+/** The dead letters there are. */
+const deadLetters = () => json(ok('carillon dlq list --output json').stdout);
+
+/** Puts one dead letter in place that can't be read, and one that can: `text` for the lobby. */
+async function bury(text) {
+  assert.deepEqual(deadLetters(), []);
+  const [queue] = redis.cli('--scan', '--pattern', 'carillon:q:*').trim().split('\n');
+  redis.cli('XADD', queue, '*', 'e', 'not protobuf');
+  const [unreadable] = await until('it is dead', () => deadLetters().length === 1 && deadLetters(), 60_000);
+  redis.cli('XADD', queue.replace(':q:', ':dlq:'), '*', 'source', '{"queue":"1-0"}', 'reason', 'a test', 'entry', entry('lobby', text));
+  const readable = deadLetters().find(({ room }) => room === 'lobby');
+  assert.ok(readable);
+  return { unreadable, readable };
+}
+
+/** Examples that need something there before them, and what is so after them. */
+const around = [
+  [/ carillon dlq replay$/, async (example) => {
+    const listener = new Listener(`http://127.0.0.1:${gatewayPort}`, { rooms: ['lobby'] });
+    await until('it listens', () => listener.settled);
+    const { unreadable, readable } = await bury('sent again');
+    assert.match(example().stdout, new RegExp(`^${readable.id} was sent again`));
+    await until('the message that was dead is heard', () => listener.of('lobby').some(({ data }) => data === 'sent again'));
+    listener.close();
+    assert.deepEqual(deadLetters().map(({ id }) => id), [unreadable.id], 'what can\'t be read is still there');
+    ok(`carillon dlq drop ${unreadable.id}`);
+  }],
+  [/ carillon dlq drop$/, async (example) => {
+    const { unreadable, readable } = await bury('not to be dropped');
+    assert.equal(example().stdout, `${unreadable.id} is gone\n`);
+    assert.deepEqual(deadLetters().map(({ id }) => id), [readable.id], 'what can be read is still there');
+    ok(`carillon dlq drop ${readable.id}`);
+    assert.deepEqual(deadLetters(), []);
+  }],
+  // Bash does not look at how the program in `<(…)` ended, unless it is asked to.
+  [/^source <\(/, (_, line) => ok(`${line} && wait $! && complete -p carillon`)],
+];
+
 test('every example of the help works', async () => {
   const reference = ok('carillon commands').stdout;
   const examples = [...reference.matchAll(/^ {2}\$ (.*)$/gm)].map(([, line]) => line);
   assert.ok(examples.length > 35, `${examples.length} examples`);
+  // What the help breaks into two lines can't be copied from it, and would be run without its end.
+  for (const [, block] of reference.matchAll(/^Examples:\n((?:(?!```).*\n)*)/gm)) {
+    for (const line of block.trimEnd().split('\n')) assert.match(line, /^ {2}[$#] /, `an example is too long for one line:\n${block}`);
+  }
+  const seen = new Set();
   for (const example of examples) {
     const line = example
       .replaceAll('127.0.0.1:6379', `127.0.0.1:${redis.port}`)
       .replaceAll('127.0.0.1:3000', `127.0.0.1:${gatewayPort}`)
       .replaceAll('127.0.0.1:8080', `127.0.0.1:${await freePort()}`);
-    const service = /^carillon (dev|gateway|dispatcher|ingest)\b(?!.*--print-settings)/.test(line);
+    const [, service] = /^carillon (dev|gateway|dispatcher|ingest)\b(?!.*--print-settings)/.exec(line) ?? [];
+    const [, special] = around.find(([pattern]) => pattern.test(line)) ?? [];
     const endless = /^carillon tail (?!.*--count)/.test(line);
     if (service) {
       const admin = `127.0.0.1:${await freePort()}`;
       const own = { CARILLON_ADMIN__LISTEN: admin, CARILLON_GATEWAY__LISTEN: `127.0.0.1:${await freePort()}`, CARILLON_INGEST__HTTP__LISTEN: `127.0.0.1:${await freePort()}`, CARILLON_INGEST__GRPC__LISTEN: '127.0.0.1:0', CARILLON_GATEWAY__POD: 'example' };
-      const shell = follow(line, own);
+      const shell = follow(line, own, service);
       await until(`it is ready: ${line}`, async () => { assert.equal(shell.end, undefined, shell.stderr); return (await fetch(`http://${admin}/readyz`)).ok; });
+      shell.ready();
       assert.equal((await shell.stop('SIGTERM')).code, 0, `${line}\n${shell.stderr}`);
     } else if (endless) {
       const shell = follow(line);
@@ -351,8 +396,12 @@ test('every example of the help works', async () => {
         return shell.stdout.includes('hello');
       });
       assert.equal((await shell.stop()).code, 0, `${line}\n${shell.stderr}`);
+    } else if (special) {
+      seen.add(special);
+      await special(() => ok(line), line);
     } else {
       ok(line);
     }
   }
+  assert.equal(seen.size, around.length, 'all of the special ones are among the examples');
 });

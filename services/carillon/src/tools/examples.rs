@@ -58,11 +58,11 @@ examples! {
         "$ carillon dlq list",
         "$ carillon dlq list --redis.url redis://127.0.0.1:6379 --output json";
     DLQ_REPLAY:
-        "# All of them",
-        "$ carillon dlq list | cut -d ' ' -f 1 | xargs --no-run-if-empty -n 1 carillon dlq replay";
+        "# All that can be read",
+        "$ carillon dlq list | grep -v '(unreadable)' | cut -d ' ' -f 1 | xargs -rn1 carillon dlq replay";
     DLQ_DROP:
         "# The ones that can't be read",
-        "$ carillon dlq list | grep unreadable | cut -d ' ' -f 1 | xargs --no-run-if-empty -n 1 carillon dlq drop";
+        "$ carillon dlq list | grep '(unreadable)' | cut -d ' ' -f 1 | xargs -rn1 carillon dlq drop";
     ROOMS:
         "# Which gateways hold the lobby?",
         "$ carillon rooms lobby",
