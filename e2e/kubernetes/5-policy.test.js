@@ -4,6 +4,7 @@ import test, { after, before } from 'node:test';
 import { Listener } from '../lib/listener.js';
 import { post } from '../lib/producer.js';
 import { until } from '../lib/until.js';
+import { guard } from './lib/hygiene.js';
 import { Kubectl, run } from './lib/kubectl.js';
 import { Release } from './lib/release.js';
 
@@ -104,6 +105,7 @@ test('a key is rotated while its producer sends: no request fails', async () => 
 test('with rights in the whole cluster what other namespaces say counts, too, and without them no more', async () => {
   const tenant = new Kubectl(TENANT);
   run('kubectl', ['create', 'namespace', TENANT]);
+  guard(TENANT);
   tenant.apply(
     { ...room('tenants', { match: 'tenants', join: 'anyone' }), metadata: { name: 'tenants', namespace: TENANT } },
     { apiVersion: 'carillon.dev/v1alpha1', kind: 'PushProducer', metadata: { name: 'tenant', namespace: TENANT }, spec: { rooms: ['tenants'] } },

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { until } from '../../lib/until.js';
+import { guard } from './hygiene.js';
 
 /** Runs kubectl; never throws. */
 export function kubectl(args, input) {
@@ -23,6 +24,7 @@ export class Namespace {
   constructor(prefix) {
     this.name = `${prefix}-${randomBytes(3).toString('hex')}`;
     must(['create', 'namespace', this.name]);
+    guard(this.name);
   }
 
   delete() {

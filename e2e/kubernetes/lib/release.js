@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { until } from '../../lib/until.js';
+import { guard } from './hygiene.js';
 import { Kubectl, run } from './kubectl.js';
 
 const chart = path.resolve(import.meta.dirname, '../../../helm/carillon');
@@ -12,6 +13,8 @@ const [redisRepository, redisTag] = process.env.E2E_REDIS_IMAGE?.split(/:(?=[^/:
 
 /** What a cluster of one small node, without a registry, needs to be told beside the defaults. */
 const here = {
+  // The hygiene of logs is looked at with all that can be logged.
+  settings: { log: { level: 'trace' } },
   image: { repository, tag },
   redis: { embedded: { enabled: true, image: { repository: redisRepository, tag: redisTag }, resources: { requests: { cpu: '10m', memory: '32Mi' } } } },
   gateway: { service: { type: 'NodePort' }, resources: { requests: { cpu: '10m', memory: '32Mi' } } },
@@ -36,6 +39,7 @@ export class Release {
   haveNamespace() {
     const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
     this.kubectl.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: this.namespace, labels } });
+    guard(this.namespace, { components: ['gateway', 'dispatcher', 'ingest', 'operator'] });
   }
 
   /** `helm upgrade --install --wait`, with values beside those of this cluster. */

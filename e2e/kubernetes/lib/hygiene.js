@@ -1,0 +1,176 @@
+// No secret in any log of a cluster's pods: as `suites/99-log-hygiene.test.js`, for what runs in Kubernetes. Whoever makes
+// a namespace has it guarded; from then on the logs of all its pods are followed, those that go and those that crash, and
+// all its Secrets are watched, for they are made, rotated and deleted meanwhile. When the suite is over, none may be in a log.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { after } from 'node:test';
+import { becameReady, leaks, levels, logs, planted, startedAt } from '../../lib/canaries.js';
+
+const suite = path.basename(process.argv[1], '.test.js');
+/** What the pods of this suite wrote. */
+const folder = path.resolve(import.meta.dirname, '../../.artifacts/kubernetes', suite);
+const POD = '{.metadata.name}{"\\t"}{.metadata.uid}{"\\t"}{.metadata.labels.app\\.kubernetes\\.io/component}{"\\t"}'
+  + '{range .status.containerStatuses[*]}{.name}|{.restartCount}|{.state.running.startedAt}|{.ready} {end}{"\\n"}';
+const SECRET = '{.metadata.name}{"\\t"}{.data}{"\\n"}';
+/** Helm keeps the whole chart in Secrets of its own. */
+const NOT_HELM = 'type!=helm.sh/release.v1';
+/** What is no secret in a Secret. */
+const PUBLIC = ['ca.crt', 'tls.crt', 'namespace', 'username'];
+
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
+function kubectl(args, stdout) {
+  const child = spawn('kubectl', args, { stdio: ['ignore', stdout, 'ignore'] });
+  running.add(child);
+  child.ended = new Promise((resolve) => {
+    child.once('close', (code) => {
+      running.delete(child);
+      resolve(code);
+    });
+  });
+  return child;
+}
+
+/** The parts of a Secret's value that must not be seen: of a URL the password, of a file its lines. */
+function parts(name, value) {
+  if (PUBLIC.includes(name)) return [];
+  if (URL.canParse(value)) {
+    const { password } = new URL(value);
+    return [password, decodeURIComponent(password)];
+  }
+  return value.split('\n').map((line) => line.trim()).filter((line) => !line.startsWith('-----'));
+}
+
+class Guard {
+  constructor(namespace, components) {
+    this.namespace = namespace;
+    this.components = new Set(components);
+    /** kind → texts */
+    this.secrets = new Map();
+    /** Containers whose log is being followed → its file. */
+    this.followed = new Map();
+    this.live = new Map();
+    this.over = false;
+    this.watch(['pods', '--output', `jsonpath=${POD}`], (line) => this.pod(line));
+    this.watch(['secrets', '--field-selector', NOT_HELM, '--output', `jsonpath=${SECRET}`], (line) => this.secret(line));
+  }
+
+  /** Every object of a kind, as it is and as it becomes; the API server may be away for a while. */
+  async watch(args, tell) {
+    while (!this.over) {
+      const child = kubectl(['--namespace', this.namespace, 'get', '--watch', ...args], 'pipe');
+      createInterface({ input: child.stdout }).on('line', tell);
+      await child.ended;
+      await new Promise((resolve) => { setTimeout(resolve, 500); });
+    }
+  }
+
+  secret(line) {
+    const [name, data] = line.split('\t');
+    for (const [key, encoded] of Object.entries(data ? JSON.parse(data) : {})) {
+      const kind = `Secret ${this.namespace}/${name}, ${key}`;
+      const known = this.secrets.get(kind) ?? new Set();
+      // What is short would be found by chance.
+      for (const text of parts(key, Buffer.from(encoded, 'base64').toString())) if (text.length >= 16) known.add(text);
+      if (known.size > 0) this.secrets.set(kind, known);
+    }
+  }
+
+  pod(line) {
+    const [pod, uid, component, containers] = line.split('\t');
+    for (const told of containers.split(' ').filter(Boolean)) {
+      const [container, restarts, started, ready] = told.split('|');
+      const life = `${uid} ${container} ${restarts}`;
+      if (started && !this.followed.has(life)) this.follow(life, { pod, container, component, restarts: Number(restarts) });
+      if (ready === 'true') {
+        this.components.delete(component);
+        const file = this.followed.get(life);
+        if (file && !this.live.has(life)) becameReady(file);
+        if (file) this.live.set(life, { pod, container, file });
+      }
+    }
+  }
+
+  /** Follows the log of a container to its end; if it was the connection that ended, again. */
+  async follow(life, { pod, container, component, restarts }) {
+    const name = `${component || 'pod'}-${this.namespace}-${pod}-${container}-${restarts}`;
+    const file = path.join(folder, `${name}.log`);
+    this.followed.set(life, file);
+    // The chart says so, and a line of it proves it: see `levels`.
+    startedAt(file, 'trace');
+    // A container that was restarted may have said its last words after its connection had ended.
+    if (restarts > 0) this.fetch(pod, container, path.join(folder, `${name}-previous.txt`), '--previous');
+    for (let time = 0; time < 10 && !this.over; time += 1) {
+      const out = fs.openSync(time === 0 ? file : path.join(folder, `${name}-again-${time}.txt`), 'w');
+      const child = kubectl(['--namespace', this.namespace, 'logs', pod, '--container', container, '--follow'], out);
+      fs.closeSync(out);
+      if (await child.ended === 0) return;
+      await new Promise((resolve) => { setTimeout(resolve, 500); });
+    }
+  }
+
+  fetch(pod, container, file, ...more) {
+    const { status, stdout } = spawnSync('kubectl', ['--namespace', this.namespace, 'logs', pod, '--container', container, ...more], { maxBuffer: 1 << 30 });
+    if (status === 0) fs.writeFileSync(file, stdout);
+  }
+
+  /** What was written up to now, whatever became of the followers' connections. */
+  finish() {
+    this.over = true;
+    for (const { pod, container, file } of this.live.values()) this.fetch(pod, container, file.replace(/\.log$/, '-whole.txt'));
+  }
+}
+
+const guards = new Map();
+
+/**
+ * Has an eye on a namespace until the suite is over.
+ * @param {string} namespace
+ * @param {{ components?: string[] }} [expected] of which there has to be a log in the end
+ */
+export function guard(namespace, { components = [] } = {}) {
+  if (guards.size === 0) {
+    fs.rmSync(folder, { recursive: true, force: true });
+    fs.mkdirSync(folder, { recursive: true });
+  }
+  if (!guards.has(namespace)) guards.set(namespace, new Guard(namespace, components));
+}
+
+/** Every secret of the suite in everything that was logged. */
+function look() {
+  for (const each of guards.values()) each.finish();
+  for (const child of running) {
+    child.kill('SIGKILL');
+    child.stdout?.destroy();
+  }
+  const kinds = planted({ alone: true });
+  // How every signed token begins: those of service accounts are in no Secret.
+  kinds.set('a signed token', new Set(['eyJhbGciOiJ']));
+  for (const { namespace, components, secrets } of guards.values()) {
+    assert.deepEqual([...components], [], `the logs of all components of ${namespace} were seen`);
+    for (const [kind, texts] of secrets) kinds.set(kind, texts);
+  }
+  assert.ok([...kinds.keys()].some((kind) => kind.startsWith('Secret ')), 'there were Secrets');
+  const own = (file) => file.includes(`-${process.pid}-`);
+  const folders = [[folder, () => true], [logs, own]].filter(([where]) => fs.existsSync(where));
+  assert.deepEqual(folders.flatMap(([where, concerns]) => levels(where, concerns).untraced), [], 'every service logged at trace');
+  const found = folders.flatMap(([where]) => leaks(where, kinds).map((leak) => ({ ...leak, file: path.join(where, leak.file) })));
+  const told = new Set(found.map(({ file, line, kind }) => `${file}:${line}: ${kind}`));
+  assert.equal(found.length, 0, `secrets in logs:\n${[...told].slice(0, 50).join('\n')}`);
+}
+
+// The look comes before the hooks of the suite, which take down what is looked at. What it found is told after them, as
+// no hook is run after one that fails.
+let failure;
+after(() => {
+  try {
+    if (guards.size > 0) look();
+  } catch (error) {
+    failure = error;
+  }
+});
+setImmediate(() => after(() => { if (failure) throw failure; }));
