@@ -1,6 +1,11 @@
 // A sender of lines that does not care whether anybody reads them, and what of them was really taken.
 import fs from 'node:fs';
 import net from 'node:net';
+import { after } from 'node:test';
+
+// A test that fails leaves its sender behind; it must not keep its process.
+const open = new Set();
+after(() => open.forEach((socket) => socket.destroy()));
 
 /** Bytes handed to the kernel at a time. */
 const PIECE = 64 << 10;
@@ -34,6 +39,7 @@ export class Flood {
     const { hostname, port } = new URL(url);
     this.port = Number(port);
     this.socket = net.connect({ port: this.port, host: hostname });
+    open.add(this.socket);
     this.socket.setEncoding('utf8').pause();
     this.socket.on('error', (error) => { this.error = error; });
     this.written = this.write();
@@ -79,6 +85,7 @@ export class Flood {
     this.socket.resume();
     await this.written;
     await ended;
+    open.delete(this.socket);
     // Each chunk has its length on a line of its own.
     return this.text.split('\r\n').flatMap((part) => part.split('\n')).filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
   }
