@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import test, { after, before } from 'node:test';
-import { chromium } from 'playwright-core';
 import { io } from 'socket.io-client';
+import { launch } from '../lib/browser.js';
+import { Tab } from '../lib/tab.js';
 import { until } from '../lib/until.js';
 import { admin, run } from './lib/kubectl.js';
 import { Release } from './lib/release.js';
@@ -36,13 +37,8 @@ test('the commands of NOTES reach a client with default options and a browser', 
   const heard = [];
   socket = io(gateway);
   socket.on('hello', (data) => heard.push(data));
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
-  const page = await browser.newPage();
-  await page.goto(gateway);
-  await until('the page is connected', async () => /connected/i.test(await page.textContent('#state')));
+  browser = await launch();
+  const { page } = await Tab.open(browser, gateway);
   await until('the client is connected', () => socket.connected);
 
   const [, second] = notes.split('2. Send a message');

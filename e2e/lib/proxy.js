@@ -6,7 +6,10 @@ export class Proxy {
   static async start(port) {
     const proxy = new Proxy();
     proxy.pairs = new Set();
+    /** Whoever comes is turned away. */
+    proxy.shut = false;
     proxy.server = net.createServer((client) => {
+      if (proxy.shut) return client.resetAndDestroy();
       const server = net.connect(port, '127.0.0.1');
       const pair = { client, server, hole: false, seen: undefined };
       proxy.pairs.add(pair);
@@ -30,6 +33,12 @@ export class Proxy {
     proxy.port = proxy.server.address().port;
     proxy.url = `http://127.0.0.1:${proxy.port}`;
     return proxy;
+  }
+
+  /** Resets every connection, and lets nobody in until `shut` is false again. */
+  away() {
+    this.shut = true;
+    this.cut();
   }
 
   /** Resets every connection. */

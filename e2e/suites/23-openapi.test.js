@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
-import { chromium } from 'playwright-core';
+import { launch } from '../lib/browser.js';
 import { canary } from '../lib/canaries.js';
 import { Service } from '../lib/processes.js';
 import { python } from '../lib/python.js';
@@ -52,10 +52,7 @@ test('no answer is missing in the document', { timeout: 280_000 }, async () => {
 });
 
 test('the page shows all of it, to phones and at night too, and fetches nothing', async () => {
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
+  const browser = await launch();
   try {
     for (const [name, options] of [['light', {}], ['dark-phone', { colorScheme: 'dark', viewport: { width: 390, height: 800 } }]]) {
       const page = await (await browser.newContext(options)).newPage();

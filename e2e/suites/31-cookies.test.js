@@ -4,8 +4,8 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
-import { chromium } from 'playwright-core';
 import { io } from 'socket.io-client';
+import { launch } from '../lib/browser.js';
 import { canary, remember } from '../lib/canaries.js';
 import { token } from '../lib/jwt.js';
 import { Producer } from '../lib/producer.js';
@@ -201,10 +201,7 @@ test('a real browser logs in at the application and is connected with its cookie
   const web = await Shop.start({ redis: store.url, secret, page });
   children.push(web);
   const gateway = await start('gateway', { CARILLON_GATEWAY__ORIGINS: web.url });
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
+  const browser = await launch();
   children.push({ kill: () => browser.close() });
   const tab = await browser.newPage();
   await tab.goto(`${web.url}/login/hal`);
