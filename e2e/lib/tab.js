@@ -19,6 +19,11 @@ export class Tab {
     tab.page.on('pageerror', (error) => tab.problems.push(String(error)));
     context.on('request', (request) => tab.asked.push(request.url()));
     tab.page.on('websocket', (socket) => tab.asked.push(socket.url()));
+    // What the page's own security policy refuses does not get as far as a request.
+    await context.addInitScript(() => {
+      window.refused = [];
+      addEventListener('securitypolicyviolation', ({ blockedURI }) => window.refused.push(blockedURI));
+    });
     await tab.page.goto(url);
     await tab.is('connected');
     return tab;
@@ -33,13 +38,20 @@ export class Tab {
     return this.page.textContent('#sid');
   }
 
-  /** The lines of its log: what was sent, and the notes of the page itself. */
-  lines() {
-    return this.page.$$eval('#log li', (items) => items.map((item) => {
-      const text = (part) => item.querySelector(`.${part}`)?.textContent;
-      const kind = ['note', 'mine', 'good', 'bad'].filter((name) => item.classList.contains(name)).join(' ');
-      return { kind, room: text('room'), who: text('who'), event: text('event'), what: text('what') };
-    }));
+  /** What it shows at one moment: its state, and the lines of its log, of which some are notes of the page itself. */
+  look() {
+    return this.page.evaluate(() => {
+      const lines = [...document.querySelectorAll('#log li')].map((item) => {
+        const text = (part) => item.querySelector(`.${part}`)?.textContent;
+        const kind = ['note', 'mine', 'good', 'bad'].filter((name) => item.classList.contains(name)).join(' ');
+        return { kind, room: text('room'), who: text('who'), event: text('event'), what: text('what') };
+      });
+      return { state: document.getElementById('state').textContent, lines };
+    });
+  }
+
+  async lines() {
+    return (await this.look()).lines;
   }
 
   /** What of a room came, notes aside. */
@@ -54,7 +66,7 @@ export class Tab {
 
   /** Waits for a note of the page, and gives the line. */
   async notes(room, text) {
-    return this.shows(`the note ${text} of ${room ?? 'no room'}`, (line) => line.kind.includes('note') && line.room === room && (text.test?.(line.what) ?? line.what === text));
+    return this.shows(`the note ${text} of ${room ?? 'no room'}`, (line) => line.kind.includes('note') && line.room === room && line.what === text);
   }
 
   async say(text) {
@@ -76,6 +88,11 @@ export class Tab {
   async leave(room) {
     await this.page.click(`#rooms li[data-room="${room}"] .leave`);
     await until(`${room} is listed no longer`, async () => !(await this.rooms()).includes(room));
+  }
+
+  /** What the page would have asked for if its security policy let it. */
+  refused() {
+    return this.page.evaluate(() => window.refused);
   }
 
   /** Colours as a browser computes them: `[red, green, blue]`, by the element they are looked for at. */

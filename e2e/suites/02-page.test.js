@@ -9,6 +9,7 @@ import { post } from '../lib/producer.js';
 import { Service } from '../lib/processes.js';
 import { Proxy } from '../lib/proxy.js';
 import { Tab } from '../lib/tab.js';
+import { until } from '../lib/until.js';
 
 let dev;
 let browser;
@@ -102,8 +103,11 @@ test('a lost connection is told; what came meanwhile is caught up, or is told to
   for (const room of ['belfry', 'short']) await send(room, 'before');
   for (const room of ['belfry', 'short']) await tab.shows('what came before', (line) => line.room === room && line.what === 'before');
   proxy.away();
-  await tab.is('connecting');
-  await tab.notes(undefined, /^connection lost \(transport (close|error)\); trying again$/);
+  const { state } = await until('the page tells that it lost its connection', async () => {
+    const seen = await tab.look();
+    return seen.lines.some(({ kind, what }) => kind === 'note bad' && /^connection lost \(transport (close|error)\); trying again$/.test(what)) && seen;
+  });
+  assert.equal(state, 'connecting');
   assert.equal(await tab.session(), '–');
   assert.ok(await tab.page.isDisabled('#send'), 'nothing can be sent meanwhile');
   await tab.page.screenshot({ path: picture('lost') });
@@ -161,8 +165,10 @@ test('a phone is wide enough, whatever is on the page', async () => {
 test('nothing is asked for elsewhere, and nothing went wrong in any tab', async () => {
   const own = (await open()).asked;
   for (const part of ['/', '/chat.css', '/chat.js', '/socket.io/socket.io.js', '/bells.svg']) assert.ok(own.includes(`${dev.url}${part}`), `${part} is not among ${own}`);
-  for (const { page, asked, problems } of tabs) {
+  for (const tab of tabs) {
+    const { page, asked, problems } = tab;
     const { host } = new URL(page.url());
+    assert.deepEqual(await tab.refused(), []);
     assert.ok(asked.some((url) => url.startsWith(`ws://${host}/socket.io/`)), `${asked}`);
     assert.deepEqual(asked.filter((url) => new URL(url).host !== host), []);
     assert.deepEqual(problems, []);
