@@ -35,6 +35,23 @@ export class Redis {
     return execFileSync('redis-cli', ['-p', `${this.port}`, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   }
 
+  /** Puts bytes at the end of a list: an argument of `cli` can't hold them all. */
+  push(list, bytes) {
+    execFileSync('redis-cli', ['-p', `${this.port}`, '-x', 'RPUSH', list], { input: bytes });
+  }
+
+  /** Stops it in its tracks: connections stand, bytes are taken, and nothing is answered. It stands still when this returns. */
+  freeze() {
+    this.child.signal('SIGSTOP');
+    const state = () => /\) (\w)/.exec(fs.readFileSync(`/proc/${this.child.process.pid}/stat`, 'utf8'))[1];
+    while (state() !== 'T');
+  }
+
+  /** Lets it go on, with all that was sent to it meanwhile. */
+  thaw() {
+    this.child.signal('SIGCONT');
+  }
+
   async stop() {
     await this.child.kill();
     fs.rmSync(this.folder, { recursive: true, force: true });
