@@ -5,7 +5,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
+import { Listener } from '../lib/listener.js';
 import { freePort } from '../lib/ports.js';
+import { post } from '../lib/producer.js';
 import { Service } from '../lib/processes.js';
 import { Redis } from '../lib/redis.js';
 import { until } from '../lib/until.js';
@@ -37,28 +39,49 @@ test('a wrong policy is refused whole at start', () => {
 test('a changed policy that is wrong keeps the old one, and is counted', async () => {
   const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-policy-')), 'policy.yaml');
   fs.writeFileSync(file, 'anonymous: { sessions: true, producers: true }\n');
-  const dev = await Service.start('dev', { CARILLON_POLICY__FILE: file });
+  const dev = await Service.start('dev', { CARILLON_POLICY__FILE: file, CARILLON_LOG__FORMAT: 'json' });
   const revision = async () => (await (await fetch(`${dev.admin}/metrics`)).text()).match(/carillon_policy_info\{revision="(\w+)"\}/)[1];
   const first = await revision();
-  fs.writeFileSync(file, 'anonymous: { sessions: maybe }\n');
+  fs.writeFileSync(file, 'rooms:\n- { match: a, join: everybody }\n- { match: b, history: { age: long } }\n');
   await until('the wrong policy is counted', async () => (await dev.metric('carillon_policy_rejected_total')) === 1);
   assert.equal(await revision(), first);
+  const lines = dev.output().split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line)).filter(({ level, path: of }) => level === 'ERROR' && of === file);
+  assert.deepEqual(lines.map(({ message: text, revision: holds }) => [text, holds]), [['the changed policy file is wrong; the policy that holds stays', first]]);
+  for (const named of ['rooms[0].join', 'rooms[1].history.age']) assert.ok(lines[0].problems.includes(named), lines[0].problems);
+  const message = { to: 'all', event: 'price', data: 1 };
+  assert.equal((await post(dev.ingest, message)).status, 202, 'by the old policy');
   fs.writeFileSync(file, 'anonymous: { sessions: true, producers: false }\n');
   await until('a right one is taken', async () => (await revision()) !== first);
+  assert.equal((await post(dev.ingest, message)).status, 401, 'by the new one');
   await dev.kill();
 });
 
-test('a service started before Redis waits for it', async () => {
+test('services started before Redis wait for it, and then work together', async (t) => {
   const port = await freePort();
-  const gateway = await Service.start('gateway', { CARILLON_REDIS__URL: `redis://127.0.0.1:${port}` }, { ready: false });
-  await until('it says why it is not ready', async () => {
-    const { ok, text } = await gateway.readiness();
-    return !ok && /fail/.test(text);
-  });
+  const policy = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-policy-')), 'policy.yaml');
+  fs.writeFileSync(policy, 'anonymous: { sessions: true, producers: true }\n');
+  const settings = { CARILLON_REDIS__URL: `redis://127.0.0.1:${port}`, CARILLON_POLICY__FILE: policy };
+  const services = {};
+  for (const kind of ['gateway', 'dispatcher', 'ingest']) {
+    services[kind] = await Service.start(kind, settings, { ready: false });
+    t.after(() => services[kind].kill());
+  }
+  for (const service of Object.values(services)) {
+    await until(`${service.name} says why it is not ready`, async () => {
+      const { ok, text } = await service.readiness();
+      return !ok && /^fail redis: .*refused/m.test(text);
+    });
+  }
   const redis = await Redis.start({ port });
-  await gateway.ready();
-  assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
-  await redis.stop();
+  t.after(() => redis.stop());
+  for (const service of Object.values(services)) await service.ready();
+  const listener = new Listener(services.gateway.url);
+  t.after(() => listener.close());
+  await until('settled', () => listener.settled);
+  const { status, body } = await post(services.ingest.ingest, { to: 'all', event: 'price', data: 1 });
+  assert.equal(status, 202);
+  await until('the message came', () => listener.of('all').some(({ id }) => id === body.id));
+  for (const service of Object.values(services)) assert.deepEqual(await service.stop(), { code: 0, signal: null });
 });
 
 test('a Redis that evicts is refused with what to change', async () => {
