@@ -128,7 +128,14 @@ test('rooms and payload: a code, a reason, and others go on', async () => {
     const counted = async (name) => gateway.metric(name, `"${code}"`);
     assert.ok(await counted('carillon_gateway_client_requests_refused_total') + await counted('carillon_gateway_publishes_total'), code);
   }
+  const [reasons, others] = [[], []];
+  socket.on('disconnect', (reason) => reasons.push(reason));
+  other.on('disconnect', (reason) => others.push(reason));
   socket.emit('publish', { room: 'lobby', event: 'huge', data: 'x'.repeat(100_000) });
   await until('it was closed', async () => (await closed(gateway, 'frame_too_large')) === 1);
-  assert.equal(other.connected, true);
+  await until('it comes back by itself', () => reasons.length === 1 && socket.connected);
+  assert.match(reasons[0], /^transport (close|error)$/);
+  assert.equal((await other.timeout(10_000).emitWithAck('publish', { room: 'lobby', event: 'small', data: 1 })).ok, true);
+  assert.deepEqual(others, []);
+  assert.equal(await closed(gateway, 'frame_too_large'), 1);
 });
