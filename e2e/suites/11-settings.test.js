@@ -36,6 +36,23 @@ test('a wrong policy is refused whole at start', () => {
   for (const named of ['rooms[0].join', 'rooms[1].history.age']) assert.ok((stdout + stderr).includes(named), stderr);
 });
 
+test('a wrong policy tells every mistake, of whatever kind', () => {
+  const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-policy-')), 'policy.yaml');
+  fs.writeFileSync(file, [
+    'anonymous: { sessions: maybe }',
+    'rooms:',
+    '- { match: a, join: everybody }',
+    '- { match: b, history: { size: many, age: long } }',
+    '- { match: c, presense: true }',
+    'rums: []',
+  ].join('\n'));
+  const { status, stdout } = run(['config', 'check', '--policy.file', file]);
+  assert.equal(status, 64);
+  for (const named of ['anonymous.sessions', 'rooms[0].join', 'rooms[1].history.size', 'rooms[1].history.age', 'rooms[2].presense', 'rums']) {
+    assert.ok(stdout.includes(`${named}: `), `${named} is not told:\n${stdout}`);
+  }
+});
+
 test('a changed policy that is wrong keeps the old one, and is counted', async () => {
   const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-policy-')), 'policy.yaml');
   fs.writeFileSync(file, 'anonymous: { sessions: true, producers: true }\n');
