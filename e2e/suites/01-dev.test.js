@@ -1,6 +1,8 @@
 // `carillon dev`: one process, no Redis; stock clients get what a curl posts, byte for byte.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
 import test, { after, before } from 'node:test';
 import { io } from 'socket.io-client';
 import { canary } from '../lib/canaries.js';
@@ -47,13 +49,41 @@ for (const [name, options] of Object.entries(transports)) {
   });
 }
 
-test('it prints where everything is, and a curl that works', async () => {
+test('it prints where everything is', async () => {
   const output = dev.output();
   for (const address of [`${dev.url}/`, `${dev.ingest}/v1/messages`, dev.admin]) assert.ok(output.includes(address), output);
   const page = await fetch(`${dev.url}/`);
   assert.equal(page.status, 200);
   assert.match(await page.text(), /id="log"/);
 });
+
+// From the first word of a command to the end of its last line.
+const curls = (text) => text.match(/^ *curl (?:.*\\\n)*.*$/gm) ?? [];
+const readme = fs.readFileSync(path.resolve(import.meta.dirname, '../../README.md'), 'utf8');
+
+for (const [where, text] of Object.entries({ 'README shows': () => readme, 'it prints': () => dev.output() })) {
+  test(`the curl that ${where} makes a message appear to whoever has only connected`, async (t) => {
+    const [curl, ...more] = curls(text());
+    assert.ok(curl && more.length === 0, `one curl: ${[curl, ...more]}`);
+    // README names the ports that `make run` takes.
+    const command = curl.replaceAll('http://127.0.0.1:8080/', `${dev.ingest}/`);
+    assert.ok(command.includes(`${dev.ingest}/v1/messages`), command);
+    const asked = JSON.parse(/'(\{.*\})'/s.exec(command)[1]);
+
+    // As the page when it is opened, in two tabs: nothing is joined.
+    const heard = [[], []];
+    const tabs = heard.map((lines) => {
+      const socket = io(dev.url, { forceNew: true });
+      t.after(() => socket.close());
+      socket.on('chat message', (line, meta) => lines.push([line, meta.id]));
+      return socket;
+    });
+    await until('both are connected', () => tabs.every((tab) => tab.connected));
+    const { id } = JSON.parse(execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }));
+    await until('it appears in both', () => heard.every((lines) => lines.length > 0));
+    for (const lines of heard) assert.deepEqual(lines, [[asked.data, id]]);
+  });
+}
 
 test('clients publish with an acknowledgement, in order', async () => {
   const sender = io(dev.url, { forceNew: true });
