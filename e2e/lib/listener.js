@@ -23,6 +23,14 @@ export class Record {
     if (!before || !recovered) this.gaps.push({ room, above: before, upto: offset });
   }
 
+  /**
+   * Where it was told that something may be missing above a place it had. Where history reaches back far enough and
+   * Redis lost nothing, there are none: completeness can be proved. (Who has no place yet can't miss anything.)
+   */
+  get holes() {
+    return this.gaps.filter((gap) => gap.above);
+  }
+
   of(room) {
     return this.received.filter((message) => message.room === room);
   }
@@ -67,6 +75,7 @@ export class Listener extends Record {
     this.rooms = rooms;
     this.notes = [];
     this.connects = 0;
+    this.disconnects = 0;
     // The four lines.
     const since = {};
     const socket = io(url, { auth: (cb) => cb({ token, since }), reconnectionDelay: 50, reconnectionDelayMax: 200, forceNew: true, ...options });
@@ -86,6 +95,7 @@ export class Listener extends Record {
         since[meta.room] = meta.offset;
       }
     });
+    socket.on('disconnect', () => { this.disconnects += 1; });
     socket.on('connect', () => {
       this.connects += 1;
       // Whoever knows it can speak for the client.
@@ -93,6 +103,10 @@ export class Listener extends Record {
       // Rooms it has a cursor for are joined again by themselves.
       for (const room of rooms) if (!since[room]) socket.emit('join', { room }, () => {});
     });
+  }
+
+  get connected() {
+    return this.socket.connected;
   }
 
   /** Connected, and told where it is in all its rooms. */
