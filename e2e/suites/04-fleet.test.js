@@ -42,48 +42,77 @@ after(async () => { for (const child of children.reverse()) await child.kill(); 
 
 test('300 clients, 30 rooms, 10,000 messages, and dispatchers that come, go and die', async () => {
   const dispatchers = [await start('dispatcher'), await start('dispatcher')];
-  const rooms = Array.from({ length: ROOMS }, (_, n) => `room-${n}`);
-  // Rooms 0 to 14 have members on the first gateway only.
-  const clients = Array.from({ length: CLIENTS }, (_, n) => {
-    const room = rooms[n % ROOMS];
-    const gateway = n % ROOMS < ROOMS / 2 ? gateways[0] : gateways[n % 2];
-    return new Listener(gateway.url, { rooms: [room], token: token(secret, { sub: `u${n}` }), options: { transports: ['websocket'] } });
+  await until('the two share the partitions', async () => {
+    const [living, owned] = await Promise.all([['carillon_dispatcher_living'], ['carillon_dispatcher_owned', '"partition"']]
+      .map((asked) => Promise.all(dispatchers.map((dispatcher) => dispatcher.metric(...asked)))));
+    return living.every((count) => count === 2) && owned.every((count) => count > 0) && owned[0] + owned[1] === 8;
   });
+  const rooms = Array.from({ length: ROOMS }, (_, n) => `room-${n}`);
+  // The first ten rooms have members on the first gateway only, the next ten on the second only, the others on both.
+  const gatewayOf = (n) => {
+    const room = n % ROOMS;
+    return room < 20 ? Math.floor(room / 10) : Math.floor(n / ROOMS) % 2;
+  };
+  const clients = Array.from({ length: CLIENTS }, (_, n) => (
+    new Listener(gateways[gatewayOf(n)].url, { rooms: [rooms[n % ROOMS]], token: token(secret, { sub: `u${n}` }), options: { transports: ['websocket'] } })
+  ));
   await until('all clients are settled', () => clients.every((client) => client.settled), 90_000);
+  const held = clients.map((client, n) => new Set(['all', `user:u${n}`, `session:${client.socket.id}`, rooms[n % ROOMS]]));
+  const holders = new Map();
+  held.forEach((names, n) => names.forEach((room) => holders.set(room, (holders.get(room) ?? new Set()).add(gatewayOf(n)))));
+  const widths = rooms.map((room) => [...holders.get(room)].sort().join());
+  assert.deepEqual(['0', '1', '0,1'].map((width) => widths.filter((each) => each === width).length), [10, 10, 10]);
+
   const producer = new Producer(ingest.ingest);
+  const missing = () => {
+    const counts = new Map();
+    for (const { room } of producer.accepted) counts.set(room, (counts.get(room) ?? 0) + 1);
+    return clients.reduce((sum, client, n) => sum + [...held[n]].reduce((more, room) => more + (counts.get(room) ?? 0), 0) - client.received.length, 0);
+  };
+  // A gateway gets each message once if it holds the room, and not at all if it does not. What it got more than that,
+  // it knew and dropped: dispatchers that took over from a dead one handled it again.
+  const audit = async (when) => {
+    await until(`every message came ${when}`, () => missing() === 0, 60_000).catch((error) => { throw new Error(`${error.message}; ${missing()} missing`); });
+    for (const [number, gateway] of gateways.entries()) {
+      const expected = producer.accepted.filter(({ room }) => holders.get(room).has(number)).length;
+      const frames = await gateway.metric('carillon_gateway_frames_total');
+      const repeats = await gateway.metric('carillon_gateway_repeats_dropped_total');
+      assert.ok(frames >= expected && frames - expected <= repeats, `gateway ${number} got ${frames} messages ${when}, ${expected} are its and ${repeats} repeats`);
+      assert.equal(await gateway.metric('carillon_gateway_frames_unheld_total'), 0);
+      assert.ok(expected < producer.accepted.length * 0.75, 'many are not its');
+    }
+  };
   const padding = canary('payload').padEnd(50, 'x');
-  let sent = 0;
   for (let batch = 0; batch < MESSAGES / 100; batch += 1) {
-    const messages = Array.from({ length: 100 }, (_, n) => {
+    await producer.batch(Array.from({ length: 100 }, (_, n) => {
       const number = batch * 100 + n;
       const data = { number, padding };
+      // One client after the other, of both gateways.
+      const one = (Math.floor(number / 200) * 7) % CLIENTS;
       if (number % 200 === 0) return { to: 'all', event: 'news', data };
-      if (number % 200 === 1) return { to: { user: `u${number % CLIENTS}` }, event: 'you', data };
-      if (number % 200 === 2) return { to: { session: clients[number % CLIENTS].socket.id }, event: 'now', data };
+      if (number % 200 === 1) return { to: { user: `u${one}` }, event: 'you', data };
+      if (number % 200 === 2) return { to: { session: clients[one].socket.id }, event: 'now', data };
       return { to: { room: rooms[number % ROOMS] }, event: 'price', data };
-    });
-    await producer.batch(messages);
-    sent += messages.length;
-    if (batch === 20) dispatchers.push(await start('dispatcher'));
+    }));
+    if (batch === 20) {
+      await audit('while the dispatchers stayed the same');
+      dispatchers.push(await start('dispatcher'));
+    }
     if (batch === 45) await dispatchers[0].stop();
     if (batch === 70) await dispatchers[1].kill();
   }
-  assert.equal(sent, MESSAGES);
-  const expected = clients.map((client, n) => new Set(['all', `user:u${n}`, `session:${client.socket.id}`, rooms[n % ROOMS]]));
-  const counts = new Map();
-  for (const { room } of producer.accepted) counts.set(room, (counts.get(room) ?? 0) + 1);
-  const missing = () => clients.reduce((sum, client, n) => sum + [...expected[n]].reduce((more, room) => more + (counts.get(room) ?? 0), 0) - client.received.length, 0);
-  await until('every message came', () => missing() === 0, 60_000).catch((error) => { throw new Error(`${error.message}; ${missing()} missing`); });
+  assert.equal(producer.accepted.length, MESSAGES);
+  await audit('after all');
   clients.forEach((client, n) => {
-    assert.deepEqual(client.audit(producer.accepted, [...expected[n]]), [], `client ${n}`);
-    assert.ok(client.received.every(({ room }) => expected[n].has(room)), `client ${n} got what is not its`);
+    assert.deepEqual(client.audit(producer.accepted, [...held[n]]), [], `client ${n}`);
+    assert.deepEqual(client.holes, [], `client ${n} has everything`);
+    assert.ok(client.received.every(({ room }) => held[n].has(room)), `client ${n} got what is not its`);
     assert.equal(client.connects, 1);
   });
-  for (const gateway of gateways) {
-    assert.equal(await gateway.metric('carillon_gateway_frames_unheld_total'), 0);
+  for (const kind of ['user:', 'session:']) {
+    const reached = new Set(producer.accepted.filter(({ room }) => room.startsWith(kind)).flatMap(({ room }) => [...holders.get(room)]));
+    assert.equal(reached.size, gateways.length, `${kind} on both gateways`);
   }
-  const frames = await gateways[1].metric('carillon_gateway_frames_total');
-  assert.ok(frames < MESSAGES * 0.75, `the second gateway got ${frames} frames, half of the rooms are not its`);
   clients.forEach((client) => client.close());
 });
 
