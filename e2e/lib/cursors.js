@@ -48,6 +48,7 @@ export class CursorClient extends Record {
     open.add(this);
     this.connected = false;
     this.connects = 0;
+    this.disconnects = 0;
     /** Where it is in each room, as the lines should know it too. */
     this.since = {};
     this.errors = '';
@@ -63,7 +64,10 @@ export class CursorClient extends Record {
       this.connected = true;
       this.connects += 1;
     }
-    if (disconnected) this.connected = false;
+    if (disconnected) {
+      this.connected = false;
+      this.disconnects += 1;
+    }
     for (const [room, place] of Object.entries(cursors ?? {})) {
       if (place?.offset) {
         this.told(room, this.since[room], place);

@@ -48,6 +48,35 @@ export class Producer {
     return answers;
   }
 
+  /**
+   * Sends messages by the clock, in order, until it is stopped; what is late is made up for.
+   * @param {number} rate messages per second
+   * @param {(number: number) => object} message
+   * @returns {{ stop: () => Promise<{ sent: number, seconds: number }> }}
+   */
+  flow(rate, message) {
+    const began = performance.now();
+    const seconds = () => (performance.now() - began) / 1000;
+    let stopped = false;
+    let sent = 0;
+    const flowing = (async () => {
+      while (!stopped) {
+        const due = await until('the next messages are due', () => Math.floor(seconds() * rate) - sent);
+        await this.batch(Array.from({ length: Math.min(due, 100) }, (_, n) => message(sent + n)));
+        sent += Math.min(due, 100);
+      }
+      return { sent, seconds: seconds() };
+    })();
+    // Whoever stops it is told.
+    flowing.catch(() => {});
+    return {
+      stop: () => {
+        stopped = true;
+        return flowing;
+      },
+    };
+  }
+
   keep({ id, rooms }) {
     for (const { room, offset } of rooms) this.accepted.push({ id, room, offset });
   }

@@ -114,7 +114,7 @@ test('a lost connection is told; what came meanwhile is caught up, or is told to
   const meanwhile = ['one', 'two', 'three'];
   for (const what of meanwhile) for (const room of ['belfry', 'short']) await send(room, what);
   assert.deepEqual(await tab.heard('belfry'), ['before']);
-  proxy.shut = false;
+  proxy.refusing = false;
   await tab.is('connected');
   await tab.notes(undefined, 'connected again');
   await tab.notes('belfry', 'caught up, nothing is missing');
