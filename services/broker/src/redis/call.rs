@@ -18,6 +18,11 @@ use super::{
 };
 use crate::{BrokerError, Result};
 
+/// Redirections that are followed at once.
+const FREE_REDIRECTIONS: u32 = 2;
+/// Between two tries at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// A call to be made.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -81,6 +86,7 @@ impl Call {
         let mut ask: Option<String> = None;
         let mut send_text = false;
         let mut pause = Duration::from_millis(5);
+        let mut redirections = 0_u32;
         loop {
             let node = match &ask {
                 Some(address) => topology.node(address)?,
@@ -112,8 +118,16 @@ impl Call {
             };
             match classify(&error, self.writes, true) {
                 Verdict::SendScript if !send_text && self.script.is_some() => send_text = true,
-                Verdict::Ask(address) => ask = Some(address),
-                Verdict::Moved => topology.look().await?,
+                Verdict::Ask(address) => {
+                    topology.expects_redirections(&node.address)?;
+                    redirections += 1;
+                    ask = Some(address);
+                }
+                Verdict::Moved => {
+                    topology.expects_redirections(&node.address)?;
+                    redirections += 1;
+                    topology.look().await?;
+                }
                 Verdict::Failed { error, broken } => {
                     if broken {
                         let _ = PooledLane::take(lane);
@@ -126,12 +140,22 @@ impl Call {
                         return Err(BrokerError::Unavailable(error.to_string()));
                     }
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(100));
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                     topology.look().await?;
                 }
             }
-            if Instant::now() >= deadline {
+            // While a slot moves, one or two are usual. Servers that send each other in circles are asked in peace.
+            let rest = if redirections > FREE_REDIRECTIONS {
+                pause
+            } else {
+                Duration::ZERO
+            };
+            if Instant::now() + rest >= deadline {
                 return Err(BrokerError::Unavailable("the slot keeps moving".to_owned()));
+            }
+            if !rest.is_zero() {
+                tokio::time::sleep(rest).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }

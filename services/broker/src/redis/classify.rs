@@ -2,6 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::requirements::{IS_A_SENTINEL, IS_NO_CLUSTER};
 use crate::BrokerError;
 
 /// What to do about a failed call.
@@ -66,14 +67,15 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
             }
             _ if text.contains("OOM command not allowed") => failed(BrokerError::OutOfMemory(text), false),
             _ if text.contains("WRONGTYPE") => failed(BrokerError::Corrupt(text), false),
-            _ if text.contains("cluster support disabled") => failed(
-                BrokerError::Misconfigured(
-                    "redis.mode is cluster, but the server is none; set redis.mode to standalone".to_owned(),
-                ),
-                false,
-            ),
+            _ if text.contains("cluster support disabled") => {
+                failed(BrokerError::Misconfigured(IS_NO_CLUSTER.to_owned()), false)
+            }
             _ => failed(BrokerError::Corrupt(text), false),
         },
+        // An answer that can't be read says as little of what was done as one that was lost.
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType if writes && sent => {
+            failed(BrokerError::Unknown(text), true)
+        }
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => failed(BrokerError::Corrupt(text), true),
         ErrorKind::InvalidClientConfig => failed(BrokerError::Misconfigured(text), true),
         _ if text.contains("invalid peer certificate") => failed(
@@ -82,6 +84,8 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
             )),
             true,
         ),
+        // Said of a server that was looked at before anything was sent.
+        _ if text.contains(IS_A_SENTINEL) => failed(BrokerError::Misconfigured(text), true),
         _ if writes && sent => failed(BrokerError::Unknown(text), true),
         _ => failed(BrokerError::Unavailable(text), true),
     }
@@ -89,4 +93,165 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
 
 fn wrong_password(text: &str) -> BrokerError {
     BrokerError::Misconfigured(format!("Redis refuses the credentials ({text}); check redis.url"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// What a server says, as the library reads it.
+    fn said(line: &str) -> RedisError {
+        let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+        value.extract_error().unwrap_err()
+    }
+
+    fn io(kind: io::ErrorKind) -> RedisError {
+        io::Error::from(kind).into()
+    }
+
+    fn of(kind: ErrorKind) -> RedisError {
+        (kind, "in a test").into()
+    }
+
+    /// A verdict in a word or two.
+    fn word(verdict: &Verdict) -> String {
+        match verdict {
+            Verdict::Moved => "moved".to_owned(),
+            Verdict::Ask(address) => format!("ask {address}"),
+            Verdict::Wait => "wait".to_owned(),
+            Verdict::SendScript => "send script".to_owned(),
+            Verdict::Failed { error, broken } => {
+                let connection = if *broken { "broken" } else { "whole" };
+                format!("{} {connection}", error.kind())
+            }
+        }
+    }
+
+    /// The verdicts on a read not sent, a read sent, a write not sent, a write sent.
+    fn verdicts(error: &RedisError) -> [String; 4] {
+        [(false, false), (false, true), (true, false), (true, true)]
+            .map(|(writes, sent)| word(&classify(error, writes, sent)))
+    }
+
+    /// Errors that mean the same for reads and writes, sent or not: the server said that it did nothing, or what it did.
+    #[test]
+    fn what_a_server_says_counts_whatever_was_sent() {
+        for (line, verdict) in [
+            ("MOVED 3999 127.0.0.1:6381", "moved"),
+            ("ASK 3999 127.0.0.1:6381", "ask 127.0.0.1:6381"),
+            ("ASK", "wait"),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", "wait"),
+            ("CLUSTERDOWN Hash slot not served", "wait"),
+            ("MASTERDOWN Link with MASTER is down", "wait"),
+            ("LOADING Redis is loading the dataset in memory", "wait"),
+            ("READONLY You can't write against a read only replica.", "wait"),
+            ("NOSCRIPT No matching script. Please use EVAL.", "send script"),
+            (
+                "NOPERM this user has no permissions to run the 'xadd' command",
+                "misconfigured whole",
+            ),
+            ("NOAUTH Authentication required.", "misconfigured broken"),
+            (
+                "WRONGPASS invalid username-password pair or user is disabled.",
+                "misconfigured broken",
+            ),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                "out_of_memory whole",
+            ),
+            (
+                "ERR OOM command not allowed script: 0a, on @user_script:3.",
+                "out_of_memory whole",
+            ),
+            (
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+                "corrupt whole",
+            ),
+            (
+                "ERR WRONGTYPE Operation against a key script: 0a, on @user_script:3.",
+                "corrupt whole",
+            ),
+            (
+                "MISCONF Redis is configured to save RDB snapshots",
+                "unavailable whole",
+            ),
+            (
+                "NOREPLICAS Not enough good replicas to write.",
+                "unavailable whole",
+            ),
+            ("BUSY Redis is busy running a script.", "unavailable broken"),
+            (
+                "UNBLOCKED force unblock from blocking operation",
+                "unavailable broken",
+            ),
+            (
+                "ERR This instance has cluster support disabled",
+                "misconfigured whole",
+            ),
+            ("ERR unknown command 'XADD'", "corrupt whole"),
+            (
+                "CROSSSLOT Keys in request don't hash to the same slot",
+                "corrupt whole",
+            ),
+            ("EXECABORT Transaction discarded", "corrupt whole"),
+            ("SOMETHING nobody has heard of", "corrupt whole"),
+        ] {
+            assert_eq!(verdicts(&said(line)), [verdict; 4], "{line}");
+        }
+    }
+
+    /// A script that was stopped half way: what it had written stands.
+    #[test]
+    fn a_script_that_was_not_allowed_to_go_on_may_have_written() {
+        let error = said("ERR The user executing the script can't run this command or subcommand script: 0a");
+        let [read, unknown] = ["misconfigured whole", "unknown whole"];
+        assert_eq!(verdicts(&error), [read, read, unknown, unknown]);
+    }
+
+    /// Without an answer, only what was never sent is certain not to have been done.
+    #[test]
+    fn a_lost_answer_to_a_write_is_unknown_and_to_nothing_else() {
+        use io::ErrorKind as Io;
+        let mut errors: Vec<RedisError> = [
+            Io::TimedOut,
+            Io::WouldBlock,
+            Io::BrokenPipe,
+            Io::ConnectionReset,
+            Io::ConnectionAborted,
+            Io::ConnectionRefused,
+            Io::UnexpectedEof,
+            Io::NotConnected,
+            Io::Other,
+        ]
+        .map(io)
+        .into();
+        errors.extend([ErrorKind::Io, ErrorKind::Client].map(of));
+        for error in errors {
+            let [no, unknown] = ["unavailable broken", "unknown broken"];
+            assert_eq!(verdicts(&error), [no, no, no, unknown], "{error}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_no_answer_to_a_write() {
+        for kind in [ErrorKind::Parse, ErrorKind::UnexpectedReturnType] {
+            let [wrong, unknown] = ["corrupt broken", "unknown broken"];
+            assert_eq!(verdicts(&of(kind)), [wrong, wrong, wrong, unknown], "{kind:?}");
+        }
+    }
+
+    /// They come while a connection is made: nothing was sent, so nothing is unknown.
+    #[test]
+    fn what_settings_are_to_blame_for_is_said_to_be_so() {
+        for error in [
+            of(ErrorKind::AuthenticationFailed),
+            of(ErrorKind::InvalidClientConfig),
+            io::Error::other("invalid peer certificate: UnknownIssuer").into(),
+            io::Error::other(format!("Redis at 127.0.0.1:26379: {IS_A_SENTINEL}")).into(),
+        ] {
+            assert_eq!(verdicts(&error), ["misconfigured broken"; 4], "{error}");
+        }
+    }
 }

@@ -3,12 +3,18 @@
 use redis::cmd;
 
 use super::{
-    Mode, RedisBroker,
+    RedisBroker,
     call::Call,
     node::{Node, ask},
     reply,
+    requirements::{eviction_problem, field, mode_problem, version_problem},
 };
-use crate::Result;
+use crate::{BrokerError, Result};
+
+/// What is looked at where it decides whether anything may be asked of the server at all.
+const MODE: &str = "mode";
+/// What only matters for what is kept, not for whether it may be written.
+const PERSISTENCE: &str = "persistence";
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +36,11 @@ impl RedisBroker {
         for node in self.topology().primaries().await? {
             findings.extend(self.look_at_server(&node).await?);
         }
-        findings.push(self.look_at_installation().await?);
+        // A server of another mode may hold something else, or send on to where it would be.
+        let other = |finding: &Finding| finding.subject == MODE && finding.problem.is_some();
+        if !findings.iter().any(other) {
+            findings.push(self.look_at_installation().await?);
+        }
         Ok(findings)
     }
 
@@ -46,26 +56,9 @@ impl RedisBroker {
         };
 
         let version = field(&server, "redis_version");
-        let major = version
-            .split('.')
-            .next()
-            .and_then(|major| major.parse::<u32>().ok());
-        let old = (major.unwrap_or(0) < 7)
-            .then(|| format!("version {version} is too old; Carillon needs 7.0 or newer"));
-
         let mode = field(&server, "redis_mode");
-        let other = match (&self.options().mode, mode == "cluster") {
-            (Mode::Cluster, false) => Some("it is no cluster; set redis.mode to standalone or sentinel"),
-            (Mode::Standalone | Mode::Sentinel { .. }, true) => {
-                Some("it is a node of a cluster; set redis.mode to cluster")
-            }
-            _ => None,
-        };
-
+        let other = mode_problem(&server, &self.options().mode);
         let eviction = field(&memory, "maxmemory_policy");
-        let evicts = (eviction != "noeviction").then(|| {
-            format!("maxmemory-policy is {eviction}, which throws messages away; set it to noeviction")
-        });
 
         let appends = field(&persistence, "aof_enabled") == "1";
         // Where CONFIG is not allowed, snapshots are taken on trust. What need not be known is not asked for: a denied
@@ -86,11 +79,29 @@ impl RedisBroker {
                 .to_owned()
         });
         Ok(vec![
-            finding("version", version, old),
-            finding("mode", mode, other.map(str::to_owned)),
-            finding("eviction", eviction, evicts),
-            finding("persistence", kept, forgets),
+            finding("version", version, version_problem(&server)),
+            finding(MODE, mode, other.map(str::to_owned)),
+            finding("eviction", eviction, eviction_problem(eviction)),
+            finding(PERSISTENCE, kept, forgets),
         ])
+    }
+
+    /// Looks at every server before anything is written there; the first problem is the error. One that keeps nothing on
+    /// disk takes writes, but is not ready.
+    pub(super) async fn check_servers(&self, persistence: bool) -> Result<()> {
+        // Who was primary when somebody looked last may be gone.
+        self.topology().look().await?;
+        for node in self.topology().primaries().await? {
+            for finding in self.look_at_server(&node).await? {
+                if let Some(problem) = finding.problem
+                    && (persistence || finding.subject != PERSISTENCE)
+                {
+                    let text = format!("Redis at {}: {problem}", finding.place);
+                    return Err(BrokerError::Misconfigured(text));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether what is fixed for ever is what this process is set to; only looked at, never written.
@@ -147,11 +158,4 @@ async fn configured(node: &Node, name: &str) -> Option<String> {
     command.arg("GET").arg(name);
     let mut pair = reply::array(ask(node, &command).await.ok()?).ok()?.into_iter();
     pair.nth(1).and_then(|value| reply::text(value).ok())
-}
-
-pub(super) fn field<'a>(information: &'a str, name: &str) -> &'a str {
-    let mut lines = information.lines().filter_map(|line| line.split_once(':'));
-    lines
-        .find(|(key, _)| *key == name)
-        .map_or("", |(_, value)| value.trim())
 }

@@ -3,12 +3,8 @@
 use async_trait::async_trait;
 use indexmap::IndexMap;
 
-use super::{
-    RedisBroker,
-    diagnosis::{field, information},
-    keys::slot,
-};
-use crate::{Broker, BrokerError, Health, Incarnation, Life, Lives, Pressure, Result};
+use super::{RedisBroker, diagnosis::information, keys::slot, requirements::field};
+use crate::{Broker, Health, Incarnation, Life, Lives, Pressure, Result};
 
 #[async_trait]
 impl Health for RedisBroker {
@@ -43,16 +39,8 @@ impl Health for RedisBroker {
     }
 
     async fn check(&self) -> Result<()> {
-        self.fit().await?;
-        for node in self.topology().primaries().await? {
-            for finding in self.look_at_server(&node).await? {
-                if let Some(problem) = finding.problem {
-                    let text = format!("Redis at {}: {problem}", node.address);
-                    return Err(BrokerError::Misconfigured(text));
-                }
-            }
-        }
-        Ok(())
+        self.check_servers(true).await?;
+        self.fit().await
     }
 }
 

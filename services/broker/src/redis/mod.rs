@@ -10,6 +10,7 @@
 //! - [`call`]: one call, with the redirections after which nothing was executed
 //! - [`scripts`]: what runs inside Redis, each a file in `scripts/`
 //! - [`classify`]: what an error means
+//! - [`requirements`]: what a server must be, looked at before anything is written there
 //! - the rest: the broker's traits, by role
 
 mod call;
@@ -32,6 +33,7 @@ mod presence;
 mod queue;
 mod record;
 mod reply;
+mod requirements;
 mod rooms;
 mod scripts;
 mod topology;
@@ -118,6 +120,8 @@ impl RedisBroker {
         if self.shared.fits.load(Ordering::Acquire) {
             return Ok(());
         }
+        // Into a server that can't be the right one, nothing is written.
+        self.check_servers(false).await?;
         self.check_installation().await?;
         self.shared.fits.store(true, Ordering::Release);
         Ok(())

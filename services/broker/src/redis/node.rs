@@ -15,7 +15,10 @@ use deadpool_redis::redis::{
     AsyncConnectionConfig, Client, Cmd, RedisError, Value, aio::MultiplexedConnection, cmd,
 };
 
-use super::{RedisMetrics, reply};
+use super::{
+    RedisMetrics, reply,
+    requirements::{IS_A_SENTINEL, field},
+};
 use crate::{BrokerError, Life};
 
 /// A connection to a primary.
@@ -109,6 +112,13 @@ impl Connector {
         let answer =
             asked.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
         let information = reply::text(answer.extract_error()?).unwrap_or_default();
+        if field(&information, "redis_mode") == "sentinel" {
+            let text = format!(
+                "Redis at {}: {IS_A_SENTINEL}",
+                client.get_connection_info().addr()
+            );
+            return Err(std::io::Error::other(text).into());
+        }
         let life = primary_life(&information).map_err(std::io::Error::other)?;
         Ok(Lane {
             connection,
@@ -121,19 +131,16 @@ impl Connector {
 
 /// The life of a primary from its `INFO`; a replica is no place to read or write.
 fn primary_life(information: &str) -> Result<Life, String> {
-    let field = |name: &str| {
-        let lines = information.lines().filter_map(|line| line.split_once(':'));
-        lines
-            .filter(|(key, _)| *key == name)
-            .map(|(_, value)| value.trim())
-            .next()
-            .unwrap_or_default()
-    };
-    if field("role") != "master" {
+    if field(information, "role") != "master" {
         return Err("the server is not a primary (yet, or any more)".to_owned());
     }
     Ok(Life(
-        format!("{}:{}", field("run_id"), field("master_replid")).into(),
+        format!(
+            "{}:{}",
+            field(information, "run_id"),
+            field(information, "master_replid")
+        )
+        .into(),
     ))
 }
 
@@ -184,7 +191,13 @@ impl Node {
     pub(super) async fn own_lane(&self) -> crate::Result<Lane> {
         let connector = self.pool.manager();
         let made = connector.connect(None).await;
-        made.map_err(|error| BrokerError::Unavailable(format!("{}: {error}", self.address)))
+        made.map_err(|error| match super::classify::classify(&error, false, false) {
+            super::classify::Verdict::Failed {
+                error: error @ BrokerError::Misconfigured(_),
+                ..
+            } => error,
+            _ => BrokerError::Unavailable(format!("{}: {error}", self.address)),
+        })
     }
 
     /// Whether a connection is still of the present generation.

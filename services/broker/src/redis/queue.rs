@@ -184,9 +184,10 @@ impl OwnLane {
             };
             self.0 = Some((node, lane));
         }
-        let Some((_, lane)) = &mut self.0 else {
+        let Some((node, lane)) = &mut self.0 else {
             return Err(BrokerError::Unavailable("no connection".to_owned()));
         };
+        let address = std::sync::Arc::clone(&node.address);
         let life = lane.life.clone();
         let answer = timeout(block + broker.options().timeout, lane.send_all(commands)).await;
         match answer {
@@ -196,6 +197,10 @@ impl OwnLane {
                 let _ = broker.topology().look().await;
                 match classify(&error, false, true) {
                     Verdict::Failed { error, .. } => Err(error),
+                    Verdict::Moved | Verdict::Ask(_) => {
+                        broker.topology().expects_redirections(&address)?;
+                        Err(BrokerError::Unavailable(error.to_string()))
+                    }
                     _ => Err(BrokerError::Unavailable(error.to_string())),
                 }
             }

@@ -13,6 +13,7 @@ use super::{
     Mode, RedisMetrics, RedisOptions,
     node::{Lane, Node},
     reply,
+    requirements::{IS_A_CLUSTER, IS_A_SENTINEL, IS_NO_CLUSTER, IS_NO_SENTINEL},
 };
 use crate::{BrokerError, Life, Result};
 
@@ -176,6 +177,16 @@ impl Topology {
         Ok(())
     }
 
+    /// A server sends on to another, as only a node of a cluster does: with any other mode, none will ever be right.
+    pub(super) fn expects_redirections(&self, address: &str) -> Result<()> {
+        match self.mode {
+            Mode::Cluster => Ok(()),
+            Mode::Standalone | Mode::Sentinel { .. } => Err(BrokerError::Misconfigured(format!(
+                "Redis at {address}: {IS_A_CLUSTER}"
+            ))),
+        }
+    }
+
     async fn ask(&self, address: &str, sentinel: bool, command: &redis::Cmd) -> Result<Value> {
         let client = self.client(address, sentinel)?;
         let config = redis::AsyncConnectionConfig::new()
@@ -216,7 +227,7 @@ impl Topology {
                          redis.sentinel.password"
                     ));
                 }
-                Err(error) => last = error,
+                Err(error) => last = of_another_kind(seed, error, IS_NO_SENTINEL),
             }
         }
         Err(last)
@@ -237,7 +248,7 @@ impl Topology {
                     }
                     last = BrokerError::Unavailable(format!("the node at {address} knows of no slots yet"));
                 }
-                Err(error) => last = error,
+                Err(error) => last = of_another_kind(&address, error, IS_A_SENTINEL),
             }
         }
         Err(last)
@@ -277,6 +288,20 @@ fn sentinel_login(options: &RedisOptions) -> RedisConnectionInfo {
         login = login.set_password(password);
     }
     login
+}
+
+/// Who has never heard of what only a sentinel, or any server but a sentinel, can be asked, is the other; who does not want
+/// to hear of clusters is none.
+fn of_another_kind(address: &str, error: BrokerError, otherwise: &str) -> BrokerError {
+    match error {
+        BrokerError::Corrupt(text) if text.to_lowercase().contains("unknown command") => {
+            BrokerError::Misconfigured(format!("Redis at {address}: {otherwise}"))
+        }
+        BrokerError::Misconfigured(text) if text == IS_NO_CLUSTER => {
+            BrokerError::Misconfigured(format!("Redis at {address}: {text}"))
+        }
+        other => other,
+    }
 }
 
 fn role() -> redis::Cmd {

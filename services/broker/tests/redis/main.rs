@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 #![allow(clippy::disallowed_methods)] // real servers live in real time
 
+mod modes;
 mod replicas;
 mod round_trips;
 mod secured;

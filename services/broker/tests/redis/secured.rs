@@ -136,7 +136,8 @@ fn documented_user() -> Vec<String> {
     rule.split_whitespace().map(own).collect()
 }
 
-async fn complaint(options: RedisOptions) -> String {
+/// Why a broker does not take its server.
+pub(crate) async fn complaint(options: RedisOptions) -> String {
     match RedisBroker::new(options).unwrap().check().await {
         Err(error) => error.to_string(),
         Ok(()) => panic!("it was let in"),
