@@ -178,7 +178,16 @@ pub(crate) fn free_port() -> u16 {
 /// Three primaries that share all slots.
 pub(crate) fn cluster() -> Vec<Server> {
     let servers: Vec<Server> = (0..3)
-        .map(|_| Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]))
+        .map(|_| {
+            Server::start(&[
+                "--appendonly",
+                "no",
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "2000",
+            ])
+        })
         .collect();
     let addresses: Vec<String> = servers.iter().map(Server::address).collect();
     let mut arguments = vec!["--cluster", "create"];
@@ -186,11 +195,20 @@ pub(crate) fn cluster() -> Vec<Server> {
     arguments.push("--cluster-yes");
     let made = Command::new("redis-cli").args(&arguments).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
-    until("the cluster to form", || {
-        let mut all = servers.iter();
-        all.all(|server| server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
-    });
+    until_in_service(&servers);
     servers
+}
+
+/// Until every node of a cluster serves its slots, and takes every other for served.
+pub(crate) fn until_in_service(servers: &[Server]) {
+    until("the cluster to be in service", || {
+        servers.iter().all(|server| {
+            let nodes = server.cli(&["CLUSTER", "NODES"]);
+            server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+                && !nodes.contains("fail")
+                && !nodes.contains("disconnected")
+        })
+    });
 }
 
 /// Moves the slot of a key to another server while it is in use, key by key.

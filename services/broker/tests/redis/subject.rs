@@ -72,10 +72,6 @@ impl Redis {
             installations: AtomicU64::new(0),
         }
     }
-
-    fn is_cluster(&self) -> bool {
-        matches!(self.options.mode, Mode::Cluster)
-    }
 }
 
 /// A small installation that may lose everything.
@@ -98,11 +94,12 @@ impl Subject for Redis {
             Capability::PushList,
             Capability::WriteRaw,
             Capability::LimitMemory,
+            Capability::Restart,
+            Capability::FailOver,
+            Capability::Flush,
         ];
-        if self.is_cluster() {
+        if matches!(self.options.mode, Mode::Cluster) {
             capabilities.push(Capability::MovePartition);
-        } else {
-            capabilities.extend([Capability::Restart, Capability::FailOver, Capability::Flush]);
         }
         capabilities
     }
@@ -147,6 +144,26 @@ impl Installed {
         }
     }
 
+    /// Every server is prepared, killed and started again; a cluster knows its nodes by the file each of them keeps.
+    async fn revive(&self, prepare: fn(&mut Server)) {
+        let servers = Arc::clone(&self.servers);
+        let cluster = matches!(self.options.mode, Mode::Cluster);
+        let revive = move || {
+            let mut servers = servers.lock();
+            for server in &mut *servers {
+                prepare(server);
+                server.kill();
+            }
+            for server in &mut *servers {
+                server.run();
+            }
+            if cluster {
+                server::until_in_service(&servers);
+            }
+        };
+        tokio::task::spawn_blocking(revive).await.unwrap();
+    }
+
     async fn run(&self, command: redis::Cmd, key: &str) {
         // redis-cli can't be given every byte. In a cluster only the holder of the key takes it.
         let ports: Vec<u16> = self.servers.lock().iter().map(|server| server.port).collect();
@@ -189,15 +206,10 @@ impl Installation for Installed {
     }
 
     async fn restart(&self) {
-        let servers = Arc::clone(&self.servers);
-        let restart = move || {
-            for server in &mut *servers.lock() {
-                server.cli(&["SAVE"]);
-                server.kill();
-                server.run();
-            }
-        };
-        tokio::task::spawn_blocking(restart).await.unwrap();
+        self.revive(|server| {
+            server.cli(&["SAVE"]);
+        })
+        .await;
     }
 
     async fn mark(&self) {
@@ -208,15 +220,11 @@ impl Installation for Installed {
     }
 
     async fn fail_over(&self) {
-        let servers = Arc::clone(&self.servers);
-        let fail_over = move || {
-            for server in &mut *servers.lock() {
-                server.kill();
-                server.back_to_snapshot();
-                server.run();
-            }
-        };
-        tokio::task::spawn_blocking(fail_over).await.unwrap();
+        self.revive(|server| {
+            server.kill();
+            server.back_to_snapshot();
+        })
+        .await;
     }
 
     async fn flush(&self) {
