@@ -160,11 +160,13 @@ pub enum Mutation {
     JoinStopsAtFirstLateFrame,
     /// Every recovery is told as incomplete.
     AlwaysFalse,
+    /// Who missed something is told `false` and starts at the newest, though history holds it.
+    FalseInsteadOfReplay,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::HistoryAfterRoutes,
         Self::JoinReadsBeforeRouting,
         Self::ConsumingRead,
@@ -177,6 +179,7 @@ impl Mutation {
         Self::PrevMapKeptOverLease,
         Self::JoinStopsAtFirstLateFrame,
         Self::AlwaysFalse,
+        Self::FalseInsteadOfReplay,
     ];
 }
 

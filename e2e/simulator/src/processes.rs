@@ -101,6 +101,7 @@ fn hub_mutations(mutation: Option<Mutation>) -> HubMutations {
         prev_check_removed: mutation == Some(Mutation::PrevCheckRemoved),
         join_stops_at_first_late_frame: mutation == Some(Mutation::JoinStopsAtFirstLateFrame),
         always_false: mutation == Some(Mutation::AlwaysFalse),
+        false_instead_of_replay: mutation == Some(Mutation::FalseInsteadOfReplay),
     }
 }
 

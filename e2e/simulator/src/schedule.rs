@@ -290,9 +290,13 @@ impl Schedule {
         }
     }
 
-    /// Whether history is large and old enough that nothing may be told missing.
+    /// Whether histories are large and old enough to hold everything ever sent, so that nothing may be told missing.
     fn keeps_enough(&self) -> bool {
-        self.setting.policy.borrow().room(&self.rooms[0]).history.size >= 1000
+        let (policy, sent) = (self.setting.policy.borrow(), self.audit.accepted_count());
+        let mut kept = self.rooms.iter().map(|room| policy.room(room).history);
+        kept.all(|history| {
+            !history.keeps_any() || history.size >= sent.max(50) as u64 && history.age.as_secs() >= 3600
+        })
     }
 
     async fn alive(&mut self, clients: usize) -> Vec<Violation> {

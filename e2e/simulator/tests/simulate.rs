@@ -68,7 +68,7 @@ fn a_seed_replays_exactly() {
 }
 
 /// For each rule of the protocol that is taken away, a schedule that breaks, and does not with the rule.
-const CAUGHT: [(Mutation, &str, u64); 12] = [
+const CAUGHT: [(Mutation, &str, u64); Mutation::ALL.len()] = [
     (Mutation::HistoryAfterRoutes, "churn", 16),
     (Mutation::JoinReadsBeforeRouting, "gateways", 15),
     (Mutation::ConsumingRead, "dispatchers", 7),
@@ -81,10 +81,12 @@ const CAUGHT: [(Mutation, &str, u64); 12] = [
     (Mutation::PrevMapKeptOverLease, "dispatchers", 26),
     (Mutation::JoinStopsAtFirstLateFrame, "dispatchers", 54),
     (Mutation::AlwaysFalse, "calm", 0),
+    (Mutation::FalseInsteadOfReplay, "calm", 0),
 ];
 
 #[test]
 fn every_broken_rule_is_caught_by_a_seed_that_is_checked_in() {
+    assert_eq!(CAUGHT.map(|(mutation, ..)| mutation), Mutation::ALL);
     for (mutation, name, seed) in CAUGHT {
         let mix = *Mix::named(name).unwrap();
         assert_eq!(

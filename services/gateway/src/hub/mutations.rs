@@ -18,4 +18,6 @@ pub struct HubMutations {
     pub join_stops_at_first_late_frame: bool,
     /// Every recovery is told as incomplete.
     pub always_false: bool,
+    /// Whoever missed something is told that it is lost and starts at the newest, though history holds it.
+    pub false_instead_of_replay: bool,
 }

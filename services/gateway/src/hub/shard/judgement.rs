@@ -56,6 +56,9 @@ impl Shard {
             }
             (Some(cursor), _) if !keeps_history => (cursor.max(reading.start()), false),
             (Some(cursor), None) => (cursor.max(partition.handled), reading.quiet_since(cursor)),
+            (Some(cursor), Some(last)) if cursor < last && self.around.mutations.false_instead_of_replay => {
+                (last.max(partition.handled), false)
+            }
             (Some(cursor), Some(last)) => match items.first().and_then(|first| first.prev) {
                 Some(prev) if prev <= cursor => (cursor, true),
                 Some(prev) => (prev, false),

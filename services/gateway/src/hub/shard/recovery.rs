@@ -138,6 +138,9 @@ impl Shard {
             return true;
         }
         let cursor = since.unwrap_or(last);
+        if cursor < last && self.around.mutations.false_instead_of_replay {
+            return false;
+        }
         let Some(missed) = room.tail.after(cursor, last) else {
             return false;
         };
