@@ -432,8 +432,14 @@ impl TestSession {
         self.closed().await
     }
 
-    pub(crate) fn waiting_bytes_bounded(&mut self) -> bool {
-        self.read.len() < 100
+    /// What messages waited in the outbox, in bytes: all that has come is taken now, and none of it is written yet.
+    pub(crate) async fn waiting_bytes(&mut self) -> usize {
+        self.outbox.receive(&mut self.read).await.unwrap();
+        let weight = |outgoing: &Outgoing| match outgoing {
+            Outgoing::Message(delivery) | Outgoing::Replayed(delivery) => delivery.weight,
+            Outgoing::Presence(_) | Outgoing::Cursors(_) => 0,
+        };
+        self.read.iter().map(weight).sum()
     }
 }
 
