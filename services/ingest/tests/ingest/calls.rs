@@ -1,15 +1,25 @@
 //! gRPC, with a client generated from the .proto alone.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use carillon_broker::BrokerError;
 use carillon_model::{Data, Message, Sender};
 use futures::{SinkExt, StreamExt, channel::mpsc, stream};
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 use tonic::{Code, Request, Status, Streaming, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
 
-use crate::fixture::{Fault, Fixture, hashed};
+use crate::{
+    bounds::WINDOW,
+    fixture::{Fault, Fixture, hashed, standstill, until},
+};
 
 #[allow(missing_docs, unreachable_pub, clippy::all)] // generated; the .proto says what everything is
 pub(crate) mod pb {
@@ -424,6 +434,99 @@ async fn a_whole_stream_has_one_answer() {
     assert_eq!(data(&fixture, "lobby").await, wanted);
 }
 
+/// Messages of a stream that is sent as fast as it is taken, and how many were taken.
+fn sending(
+    mut sender: mpsc::Sender<PublishRequest>,
+    total: usize,
+    message: impl Fn(usize) -> PublishRequest + Send + 'static,
+) -> Arc<AtomicUsize> {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    tokio::spawn(async move {
+        for n in 0..total {
+            if sender.send(message(n)).await.is_err() {
+                return;
+            }
+            counted.fetch_add(1, Relaxed);
+        }
+    });
+    sent
+}
+
+/// 30 MB, of which windows of HTTP/2 and the kernel's buffers hold a few.
+const MANY: usize = 30_000;
+
+fn large(room: &str, n: usize) -> PublishRequest {
+    message(room, format!("\"{n} {}\"", "x".repeat(1_000)))
+}
+
+#[tokio::test]
+async fn while_the_broker_hangs_no_stream_is_read_further_than_a_window() {
+    for one_answer in [false, true] {
+        let fixture = Fixture::with(|settings| {
+            settings.buffered_bytes = 4 << 20;
+            settings.write_timeout = Duration::from_secs(600);
+        })
+        .await;
+        let (lobby, other) = fixture.apart();
+        let partition = fixture.partition(&lobby);
+        let permits = Arc::new(Semaphore::new(0));
+        fixture.broker.fail_at(partition, Fault::Wait(permits.clone()));
+        let mut client = client(&fixture).await;
+        let (sender, requests) = mpsc::channel(0);
+        let room = lobby.clone();
+        let sent = sending(sender, MANY, move |n| large(&room, n));
+        let answered = tokio::spawn(async move {
+            if one_answer {
+                let summary = client.publish_stream(requests).await.unwrap().into_inner();
+                return summary.accepted;
+            }
+            let mut answers = client.publish_each(requests).await.unwrap().into_inner();
+            let mut read = 0;
+            while let Some(answer) = answers.message().await.unwrap() {
+                assert_eq!(answer.index, read);
+                assert!(matches!(answer.answer, Some(Answer::Published(_))), "{answer:?}");
+                read += 1;
+            }
+            read
+        });
+        let windows = || fixture.broker.windows(partition);
+
+        until(|| windows().len() == 1).await;
+        let stood = standstill(&fixture, &other, || sent.load(Relaxed)).await;
+        assert!(
+            stood < MANY / 2,
+            "{stood} of {MANY} were taken, and none was written"
+        );
+        assert_eq!(fixture.arrivals("grpc"), 0);
+
+        // The broker takes one window: one more is read, and no more.
+        permits.add_permits(1);
+        until(|| windows().len() == 2).await;
+        let stood = standstill(&fixture, &other, || sent.load(Relaxed)).await;
+        assert!(
+            stood < MANY / 2,
+            "{stood} of {MANY} were taken, and one window was written"
+        );
+        assert_eq!(fixture.arrivals("grpc"), windows()[0]);
+        assert_eq!(windows().len(), 2);
+        assert!(
+            windows().iter().all(|window| *window <= WINDOW),
+            "{:?}",
+            windows()
+        );
+
+        // It goes on, and so does everything.
+        permits.add_permits(Semaphore::MAX_PERMITS / 2);
+        assert_eq!(answered.await.unwrap(), MANY as u64);
+        let data = data(&fixture, &lobby).await;
+        assert_eq!(data.len(), MANY);
+        for (n, data) in data.iter().enumerate() {
+            assert!(data.starts_with(&format!("\"{n} ")), "{n}: {data}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn who_does_not_read_answers_is_not_read() {
     let fixture = Fixture::with(|settings| settings.buffered_bytes = 4 << 20).await;
@@ -434,37 +537,21 @@ async fn who_does_not_read_answers_is_not_read() {
         .await
         .unwrap();
     let mut client = PublisherClient::new(channel);
-    let (mut sender, requests) = mpsc::channel(0);
+    let (sender, requests) = mpsc::channel(0);
     let mut answers = client.publish_each(requests).await.unwrap().into_inner();
-    // 30 MB, of which nothing is kept, so that nothing but the answers can hold them up.
-    let total = 30_000;
-    let large = message("", "x".repeat(1_000));
-    let mut sent = 0;
-    let stuck = timeout(Duration::from_secs(2), async {
-        while sent < total {
-            sender.send(large.clone()).await.unwrap();
-            sent += 1;
-        }
-    });
-    assert!(stuck.await.is_err(), "all of it was taken, and no answer was");
-    let (_, read) = tokio::join!(
-        async {
-            for _ in sent..total {
-                sender.send(large.clone()).await.unwrap();
-            }
-            drop(sender);
-        },
-        async {
-            let mut read = 0;
-            while let Some(answer) = next(&mut answers).await {
-                assert_eq!(answer.unwrap().index, read);
-                read += 1;
-            }
-            read
-        }
-    );
-    // The message that was being handed over when the time was up may have got through or not.
-    assert!(read == total || read == total + 1, "{read}");
+    // Nothing of it is kept, so that nothing but the answers can hold it up.
+    let sent = sending(sender, MANY, |n| large("", n));
+    until(|| fixture.arrivals("grpc") > 0).await;
+    let stood = standstill(&fixture, "lobby", || sent.load(Relaxed)).await;
+    assert!(stood < MANY, "all of it was taken, and no answer was");
+    let told = fixture.arrivals("grpc");
+    assert!(told < MANY, "{told} messages were read, and no answer was");
+    let mut read = 0;
+    while let Some(answer) = next(&mut answers).await {
+        assert_eq!(answer.unwrap().index, read);
+        read += 1;
+    }
+    assert_eq!(read, MANY as u64);
 }
 
 #[tokio::test]
@@ -479,7 +566,7 @@ async fn a_drain_ends_streams_with_what_they_have_answered() {
     let mut second = client.clone();
     let summary = tokio::spawn(async move { second.publish_stream(requests).await });
     other.send(message("attic", 1)).await.unwrap();
-    crate::fixture::until(|| fixture.broker.appends.lock().unwrap().len() == 2).await;
+    until(|| fixture.broker.appends.lock().unwrap().len() == 2).await;
 
     fixture.drain(Duration::from_secs(60));
     let status = next(&mut answers).await.unwrap().unwrap_err();

@@ -21,7 +21,12 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use prost::Message as _;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::Instant,
+};
 
 /// How an append fails.
 #[derive(Clone, Debug)]
@@ -34,6 +39,8 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// Never answered, not written.
     Hang,
+    /// Written as often as there is a permit, each of which is used up.
+    Wait(Arc<Semaphore>),
 }
 
 /// A memory broker whose appends and health fail as told.
@@ -59,6 +66,13 @@ impl Faulty {
     pub(crate) fn heal(&self) {
         *self.everywhere.lock().unwrap() = None;
         self.faults.lock().unwrap().clear();
+    }
+
+    /// How many messages each append to a partition brought.
+    pub(crate) fn windows(&self, partition: Partition) -> Vec<usize> {
+        let appends = self.appends.lock().unwrap();
+        let of_partition = appends.iter().filter(|append| append.partition == partition);
+        of_partition.map(|append| append.messages.len()).collect()
     }
 
     /// What lies in a partition's queue: offset, room, message.
@@ -97,6 +111,10 @@ impl Queue for Faulty {
                 Err(BrokerError::Unknown("the connection was reset".to_owned()))
             }
             Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Wait(permits)) => {
+                permits.acquire().await.unwrap().forget();
+                self.memory.append(append).await
+            }
         }
     }
 
@@ -353,6 +371,14 @@ impl Fixture {
         self.send(request).await
     }
 
+    /// Messages that came through a door and were told what became of them, by ingest's own count.
+    pub(crate) fn arrivals(&self, door: &str) -> usize {
+        let name = format!("carillon_ingest_arrivals_total{{door=\"{door}\"}} ");
+        let text = self.metrics.encode().unwrap();
+        let found = text.lines().find_map(|line| line.strip_prefix(&name));
+        found.unwrap().parse().unwrap()
+    }
+
     /// A metric's line, whole.
     #[track_caller]
     pub(crate) fn counts(&self, line: &str) {
@@ -381,6 +407,21 @@ pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(Duration::from_secs(10), waited)
         .await
         .expect("it never held");
+}
+
+/// Waits until nothing moves any more that would move if it could. How long that takes is not measured by a clock, which
+/// knows nothing of how slow a machine is, but by what the same process gets done meanwhile: whole requests to another
+/// partition.
+pub(crate) async fn standstill(fixture: &Fixture, other: &str, moved: impl Fn() -> usize) -> usize {
+    let (mut last, mut unmoved) = (moved(), 0);
+    while unmoved < 100 {
+        let body = format!("{{\"to\":{{\"room\":\"{other}\"}},\"event\":\"e\",\"data\":1}}");
+        fixture.post(body).await.is_accepted();
+        let now = moved();
+        unmoved = if now == last { unmoved + 1 } else { 0 };
+        last = now;
+    }
+    last
 }
 
 /// A policy's hash of a key.

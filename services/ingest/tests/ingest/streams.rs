@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::fixture::{Fault, Fixture, answer, hashed, until};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An open stream, from the side of a producer.
 pub(crate) struct Open {
