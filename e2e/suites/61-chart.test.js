@@ -50,6 +50,29 @@ test('the schema knows the whole policy', () => {
   assert.deepEqual(Object.keys(policy.properties).sort(), parts.sort());
 });
 
+test('metrics that values and pages name are there', () => {
+  const root = path.resolve(chart, '../..');
+  const known = new Set([...fs.readFileSync(path.join(root, 'docs/metrics.md'), 'utf8').matchAll(/^\| `(\w+)` \| (\w+)/gm)]
+    .flatMap(([, name, type]) => (type === 'histogram' ? [name, ...['bucket', 'count', 'sum'].map((part) => `${name}_${part}`)] : [name])));
+  assert.ok(known.size > 100);
+  const recorded = new Set(YAML.parse(fs.readFileSync(path.join(chart, 'rules/recording.yaml'), 'utf8')).groups.flatMap(({ rules }) => rules.map(({ record }) => record)));
+  // Crates are called so in settings of the log.
+  const crates = new Set(fs.readdirSync(path.join(root, 'services')).map((name) => `carillon_${name}`));
+  const pages = (folder, end) => fs.readdirSync(path.join(root, folder)).filter((name) => name.endsWith(end)).map((name) => path.join(folder, name));
+  const files = [
+    ...pages('helm/carillon/ci', '.yaml'), ...pages('helm/carillon/rules', '.yaml'), ...pages('docs', '.md'), ...pages('docs/runbooks', '.md'),
+    'README.md', 'helm/carillon/README.md', 'helm/carillon/values.yaml', 'helm/carillon/templates/NOTES.txt',
+  ];
+  for (const file of files) {
+    const text = fs.readFileSync(path.join(root, file), 'utf8');
+    for (const [name] of text.matchAll(/\bcarillon_\w+/g)) {
+      const there = known.has(name) || crates.has(name) || (name.endsWith('_') && [...known].some((one) => one.startsWith(name)));
+      assert.ok(there, `${file}: ${name} is no metric of docs/metrics.md`);
+    }
+    for (const [name] of text.matchAll(/\bcarillon:\w+:\w+/g)) assert.ok(recorded.has(name), `${file}: ${name} is recorded by no rule`);
+  }
+});
+
 describe('every feature', { skip }, () => {
   for (const [feature, file] of Object.entries(features)) {
     test(feature, () => {
@@ -224,7 +247,7 @@ describe('promises', { skip }, () => {
     const key = Buffer.from(file.get('Secret', '-producer').data.key, 'base64').toString();
     const sum = spawnSync('sha256sum', { input: key, encoding: 'utf8' }).stdout.split(' ')[0];
     assert.deepEqual(policy, { anonymous: { sessions: true }, producers: [{ name: 'default', key_sha256: sum, rooms: ['*'] }] });
-    assert.ok(!file.of('PushCluster').length && !file.of('CustomResourceDefinition').some(() => false));
+    for (const kind of ['PushCluster', 'PushRoom', 'PushProducer']) assert.deepEqual(file.of(kind), [], `nobody would read a ${kind}`);
 
     for (const component of ['gateway', 'dispatcher', 'ingest']) assert.equal(objects.settings(component).policy, undefined);
     assert.ok(!objects.of('ConfigMap').some(({ metadata }) => metadata.name.endsWith('-policy')));
@@ -315,6 +338,87 @@ describe('promises', { skip }, () => {
     assert.equal(dispatcher.topologySpreadConstraints, undefined);
     assert.equal(dispatcher.serviceAccountName, 'shared');
     assert.equal(pod(objects, 'gateway').topologySpreadConstraints[0].topologyKey, 'kubernetes.io/hostname');
+  });
+
+  test('everything that a pod may be given is given to every pod', () => {
+    const asked = helm.render('scheduling');
+    const deployments = asked.of('Deployment').map(({ spec }) => spec.template);
+    assert.equal(deployments.length, components.length);
+    for (const { metadata, spec } of deployments) {
+      const [container] = spec.containers;
+      const { name } = container;
+      assert.ok(container.env.some((one) => one.name === 'RUST_BACKTRACE' && one.value === '1'), `${name}: extraEnv`);
+      assert.deepEqual(container.envFrom, [{ configMapRef: { name: 'more', optional: true } }], name);
+      assert.deepEqual(spec.volumes.find((one) => one.name === 'scratch'), { name: 'scratch', emptyDir: {} }, name);
+      assert.deepEqual(container.volumeMounts.find((one) => one.name === 'scratch'), { name: 'scratch', mountPath: '/scratch' }, name);
+      assert.equal(metadata.labels.cost, 'push', name);
+      assert.equal(metadata.annotations['sidecar.istio.io/inject'], 'false', name);
+      assert.equal(spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].key, 'arch', name);
+      assert.deepEqual(spec.tolerations, [{ key: 'push', operator: 'Exists', effect: 'NoSchedule' }], name);
+      assert.equal(spec.nodeSelector['kubernetes.io/os'], 'linux', name);
+      assert.equal(spec.priorityClassName, name === 'gateway' ? 'push-clients' : 'push');
+      assert.equal(spec.runtimeClassName, 'gvisor', name);
+      assert.equal(container.imagePullPolicy, 'Always', name);
+    }
+    for (const { kind, metadata } of asked.all) {
+      assert.equal(metadata.labels.team, 'push', `${kind} ${metadata.name}: commonLabels`);
+      assert.equal(metadata.annotations?.owner, 'push@example.com', `${kind} ${metadata.name}: commonAnnotations`);
+    }
+    // All pods: those of Redis and of the test are of images that somebody has to fetch, too.
+    const pulled = helm.render({ ...trial, image: { pullSecrets: [{ name: 'registry' }] } }).pods();
+    assert.deepEqual(pulled.map(({ name }) => name.replace('push-carillon-', '')).sort(), ['Deployment dispatcher', 'Deployment gateway', 'Deployment ingest', 'Deployment operator', 'Pod test', 'StatefulSet redis']);
+    for (const { name, spec } of pulled) assert.deepEqual(spec.imagePullSecrets, [{ name: 'registry' }], name);
+    // What nobody asked for, nobody gets.
+    for (const { name, spec } of objects.pods()) {
+      for (const field of ['imagePullSecrets', 'affinity', 'priorityClassName', 'runtimeClassName', 'tolerations', 'nodeSelector']) assert.equal(spec[field], undefined, `${name}: ${field}`);
+    }
+  });
+
+  test('pods of a component spread over nodes, and a few at a time may be taken from a node', () => {
+    for (const component of components) {
+      const { selector } = objects.get('Deployment', `-${component}`).spec;
+      assert.deepEqual(pod(objects, component).topologySpreadConstraints, [
+        { maxSkew: 1, topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'ScheduleAnyway', labelSelector: selector, matchLabelKeys: ['pod-template-hash'] },
+      ], component);
+      assert.deepEqual(objects.get('PodDisruptionBudget', `-${component}`).spec, { maxUnavailable: 1, unhealthyPodEvictionPolicy: 'AlwaysAllow', selector }, component);
+    }
+    const { spec } = helm.render('scheduling').get('PodDisruptionBudget', '-gateway');
+    assert.deepEqual([spec.minAvailable, spec.maxUnavailable], ['75%', undefined]);
+    assert.deepEqual(helm.render('bare').of('PodDisruptionBudget'), []);
+  });
+
+  test('metrics of every pod are found, by pods or by headless Services', () => {
+    const chosen = (labels, { matchLabels, matchExpressions = [] }) => Object.entries(matchLabels).every(([label, value]) => labels[label] === value)
+      && matchExpressions.every(({ key, operator, values }) => operator === 'In' && values.includes(labels[key]));
+    const byPod = helm.render('monitoring');
+    const pods = byPod.get('PodMonitor');
+    assert.equal(pods.metadata.labels.release, 'prometheus');
+    assert.deepEqual(byPod.of('ServiceMonitor'), []);
+    const [endpoint] = pods.spec.podMetricsEndpoints;
+    assert.deepEqual([endpoint.port, endpoint.path, endpoint.interval, endpoint.filterRunning], ['admin', '/metrics', '15s', false]);
+    assert.deepEqual(endpoint.metricRelabelings, [{ action: 'drop', sourceLabels: ['__name__'], regex: 'process_.*' }]);
+    for (const component of components) {
+      const { labels } = byPod.get('Deployment', `-${component}`).spec.template.metadata;
+      assert.ok(chosen(labels, pods.spec.selector), component);
+      assert.ok(pod(byPod, component).containers[0].ports.some(({ name }) => name === endpoint.port), component);
+    }
+
+    const byService = helm.render('service-monitor');
+    const monitor = byService.get('ServiceMonitor');
+    assert.equal(monitor.metadata.labels.release, 'prometheus');
+    assert.deepEqual(byService.of('PodMonitor'), []);
+    assert.deepEqual([monitor.spec.endpoints[0].port, monitor.spec.endpoints[0].path, monitor.spec.endpoints[0].interval], ['metrics', '/metrics', '15s']);
+    for (const component of components) {
+      const { metadata, spec } = byService.get('Service', `-${component}-metrics`);
+      assert.ok(chosen(metadata.labels, monitor.spec.selector), component);
+      assert.deepEqual([spec.clusterIP, spec.publishNotReadyAddresses], ['None', true], component);
+      assert.deepEqual(spec.ports, [{ name: 'metrics', port: 9090, targetPort: 'admin', appProtocol: 'http' }], component);
+      assert.deepEqual(spec.selector, byService.get('Deployment', `-${component}`).spec.selector.matchLabels, component);
+    }
+    // No other Service is read, and nothing twice.
+    assert.equal(byService.of('Service').filter(({ metadata }) => chosen(metadata.labels, monitor.spec.selector)).length, components.length);
+    assert.deepEqual(helm.render('bare').of('Service').map(({ metadata }) => metadata.name).filter((name) => name.endsWith('-metrics')), []);
+    for (const kind of ['PodMonitor', 'ServiceMonitor', 'PrometheusRule']) assert.deepEqual(objects.of(kind), [], kind);
   });
 
   test('the test publishes and receives one message of its own, and leaves nothing when it succeeds', () => {
