@@ -177,6 +177,18 @@ describe('promises', { skip }, () => {
     // 25 % of 40 are 10 at once: four waves.
     const many = helm.render([trial, { gateway: { replicas: 40, drain: { timeoutSeconds: 600 } } }].reduce((all, one) => ({ ...all, ...one })));
     assert.equal(many.get('Deployment', '-gateway').spec.progressDeadlineSeconds, 60 + 4 * (615 + 5 + 60));
+    // As many as there can be, whoever decides it.
+    const deadline = (component, values) => helm.render({ ...trial, ...values }).get('Deployment', `-${component}`).spec.progressDeadlineSeconds;
+    const slow = { replicas: 3, drain: { timeoutSeconds: 600 } };
+    for (const [who, values] of Object.entries({
+      autoscaling: { gateway: { ...slow, autoscaling: { enabled: true, maxReplicas: 40 } } },
+      keda: { gateway: { ...slow, keda: { enabled: true, maxReplicas: 40, triggers: [{ type: 'cron' }] } } },
+      operator: { gateway: slow, pushCluster: { spec: { autoscaling: { gateways: { min: 3, max: 40, connections: 20000 } } } } },
+      'operator, a fixed number': { gateway: slow, pushCluster: { spec: { gateways: { replicas: 40 } } } },
+    })) assert.equal(deadline('gateway', values), 60 + 4 * (615 + 5 + 60), who);
+    const dispatchers = { dispatcher: { strategy: { maxSurge: 1 } }, pushCluster: { spec: { autoscaling: { dispatchers: { min: 2, max: 16, lag: 5000 } } } } };
+    assert.equal(deadline('dispatcher', dispatchers), 60 + 16 * (45 + 5 + 60));
+    assert.equal(deadline('gateway', dispatchers), 600);
   });
 
   test('who scales says how many, and nobody else', () => {

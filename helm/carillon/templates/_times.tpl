@@ -16,11 +16,15 @@
 {{- else }}{{ .of | int }}{{ end }}
 {{- end }}
 
-{{/* The number of pods a rollout may have to replace; where nobody says it here, twenty. */}}
+{{/* The most pods a rollout may have to replace, by whoever decides; where nobody says it here, twenty. Takes `root` and `component`. */}}
 {{- define "carillon.mostReplicas" -}}
 {{- $own := index .root.Values .component }}
+{{- $spec := .root.Values.pushCluster.spec }}
 {{- if and $own.autoscaling $own.autoscaling.enabled }}{{ $own.autoscaling.maxReplicas | int }}
 {{- else if and $own.keda $own.keda.enabled }}{{ $own.keda.maxReplicas | int }}
+{{- else if include "carillon.scaledByOperator" . }}
+{{- $wanted := dict "gateway" (dig "gateways" "replicas" 0 $spec) | dig .component 0 | int }}
+{{- max $wanted (dig "autoscaling" (printf "%ss" .component) "max" 0 $spec | int) }}
 {{- else if kindIs "invalid" $own.replicas }}20
 {{- else }}{{ $own.replicas | int }}{{ end }}
 {{- end }}
