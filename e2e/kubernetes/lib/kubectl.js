@@ -1,5 +1,6 @@
 // The cluster as kubectl shows it, and ways past Kubernetes' back.
 import { execFile, spawn, spawnSync } from 'node:child_process';
+import { after } from 'node:test';
 import { promisify } from 'node:util';
 import { until } from '../../lib/until.js';
 
@@ -55,6 +56,14 @@ export class Kubectl {
     return items.filter((pod) => !pod.metadata.deletionTimestamp);
   }
 
+  /** As `pods`, with those on their way out, while clients of this process go on. */
+  async everyPod(component) {
+    const selector = encodeURIComponent(`app.kubernetes.io/component=${component}`);
+    const answer = await ask(`/api/v1/namespaces/${this.namespace}/pods?labelSelector=${selector}`);
+    if (!answer.ok) throw new Error(await answer.text());
+    return (await answer.json()).items;
+  }
+
   ready(component) {
     return this.pods(component).filter((pod) => pod.status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'));
   }
@@ -75,17 +84,51 @@ export class Kubectl {
   }
 }
 
-/** A pod's admin port. The node reaches pods by their addresses. */
-export async function admin(pod, path) {
-  const answer = await fetch(`http://${pod.status.podIP}:9090${path}`, { signal: AbortSignal.timeout(5_000) });
+/** `kubectl proxy`, once it is asked for: the API server reaches pods wherever this machine is. */
+let proxy;
+after(async () => (await proxy)?.child.kill());
+
+function startProxy() {
+  const child = spawn('kubectl', ['proxy', '--port=0'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  return new Promise((resolve, reject) => {
+    let said = '';
+    child.once('error', reject);
+    child.once('exit', (code) => reject(new Error(`kubectl proxy ended with ${code}: ${said}`)));
+    child.stdout.on('data', (text) => {
+      said += text;
+      const [address] = said.match(/127\.0\.0\.1:\d+/) ?? [];
+      if (address) resolve({ child, url: `http://${address}` });
+    });
+  });
+}
+
+/** Asks the API server for a path of its own; costs no process, and this one's clients go on meanwhile. */
+async function ask(path, patience = 10_000) {
+  const { url } = await (proxy ??= startProxy());
+  return fetch(`${url}${path}`, { signal: AbortSignal.timeout(patience) });
+}
+
+/** A pod's admin port, as the API server reaches it; it may take so many milliseconds. */
+export async function admin({ metadata }, path, patience) {
+  const answer = await ask(`/api/v1/namespaces/${metadata.namespace}/pods/${metadata.name}:9090/proxy${path}`, patience);
   return { ok: answer.ok, text: await answer.text() };
+}
+
+/** Sums of a metric over those of its labels that contain a text. */
+const sum = (text, name, label) => text.split('\n')
+  .filter((line) => (line.startsWith(`${name} `) || line.startsWith(`${name}{`)) && line.includes(label))
+  .reduce((all, line) => all + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+
+/** What a pod tells of itself now: a question for a metric's sum over its labels, or over those with a text in them. */
+export async function metrics(pod, patience) {
+  const { ok, text } = await admin(pod, '/metrics', patience);
+  if (!ok) throw new Error(`no metrics of ${pod.metadata.name}: ${text}`);
+  return (name, label = '') => sum(text, name, label);
 }
 
 /** A metric of a pod: the sum over its labels. */
 export async function metric(pod, name) {
-  const { text } = await admin(pod, '/metrics');
-  const lines = text.split('\n').filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`));
-  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+  return (await metrics(pod))(name);
 }
 
 /** A program beside the test, ended with it. */

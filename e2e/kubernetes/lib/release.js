@@ -11,10 +11,16 @@ const chart = path.resolve(import.meta.dirname, '../../../helm/carillon');
 const [repository, tag] = process.env.E2E_IMAGE?.split(/:(?=[^/:]+$)/) ?? [];
 const [redisRepository, redisTag] = process.env.E2E_REDIS_IMAGE?.split(/:(?=[^/:]+$)/) ?? [];
 
-/** What a cluster of one small node, without a registry, needs to be told beside the defaults. */
+const anywhere = ['0.0.0.0/0', '::/0'].map((cidr) => ({ ipBlock: { cidr } }));
+
+/**
+ * What a cluster of one small node, without a registry, needs to be told beside the defaults. And where the network enforces
+ * policies: producers and who reads metrics, both on this machine, come from outside.
+ */
 const here = {
   // The hygiene of logs is looked at with all that can be logged.
   settings: { log: { level: 'trace' } },
+  networkPolicy: { producers: anywhere, metrics: anywhere },
   image: { repository, tag },
   redis: { embedded: { enabled: true, image: { repository: redisRepository, tag: redisTag }, resources: { requests: { cpu: '10m', memory: '32Mi' } } } },
   gateway: { service: { type: 'NodePort' }, resources: { requests: { cpu: '10m', memory: '32Mi' } } },
