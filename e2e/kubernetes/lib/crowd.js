@@ -36,10 +36,11 @@ export class Crowd {
   listenTo(ingest, key) {
     this.producer = new Producer(ingest, { authorization: `Bearer ${key}` });
     this.stopped = false;
+    const pause = (1_000 * this.clients.length) / DELIVERIES;
     this.flow = (async () => {
       for (let number = 0; !this.stopped; number += 1) {
         await this.producer.send({ to: { room: ROOM }, event: 'tick', data: number });
-        await new Promise((resolve) => { setTimeout(resolve, (1_000 * this.clients.length) / DELIVERIES); });
+        await new Promise((resolve) => { setTimeout(resolve, pause); });
       }
     })();
     return until('messages flow', () => this.clients[0].of(ROOM).length > 3, 60_000);
@@ -58,14 +59,30 @@ export class Crowd {
     }
   }
 
-  /** The most connects in any second since the crowd stood. */
-  busiestSecond() {
+  /** Clients by the gateway that has their session, as its id says. */
+  homes() {
+    const homes = {};
+    for (const client of this.clients) (homes[client.socket.io.engine.id.split('.')[0]] ??= []).push(client);
+    return homes;
+  }
+
+  /** Some go home. What they got until then must be in order, too. */
+  leave(clients) {
+    this.clients = this.clients.filter((client) => !clients.includes(client));
+    for (const client of clients) {
+      client.close();
+      assert.deepEqual(client.audit([], [ROOM]), [], 'one that went home');
+    }
+  }
+
+  /** The most connects per second, over any so many seconds since the crowd stood. */
+  busiest(seconds) {
     let most = 0;
     for (let first = 0, last = 0; last < this.connects.length; last += 1) {
-      while (this.connects[last] - this.connects[first] >= 1_000) first += 1;
+      while (this.connects[last] - this.connects[first] >= seconds * 1_000) first += 1;
       most = Math.max(most, last - first + 1);
     }
-    return most;
+    return most / seconds;
   }
 
   disperse() {
