@@ -7,6 +7,9 @@ import { metric } from './lib/kubectl.js';
 import { Release } from './lib/release.js';
 
 const SESSIONS = 'carillon_gateway_sessions';
+const CLIENTS = 100;
+/** Who stays at each of the gateways that become the emptiest. */
+const FEW = 3;
 const release = new Release();
 const { kubectl } = release;
 let crowd;
@@ -17,41 +20,53 @@ before(async () => {
     pushCluster: { spec: { policy: { anonymous: { sessions: true }, rooms: [{ match: 'crowd', join: 'anyone', history: { size: 20000, bytes: '64MiB' } }] }, gateways: { rebalance: { rate: '20/s', within: 15 } } } },
   });
   await release.settled();
-  crowd = await Crowd.gather(release.gateway, 100);
+  crowd = await Crowd.gather(release.gateway, CLIENTS);
   await crowd.listenTo(release.ingest, await release.key());
 });
 after(() => crowd?.disperse());
 
+const sum = (counts) => counts.reduce((one, two) => one + two, 0);
 const sessions = async () => Promise.all(kubectl.ready('gateway').map((pod) => metric(pod, SESSIONS)));
-const cost = (pod) => Number(pod.metadata.annotations?.['controller.kubernetes.io/pod-deletion-cost'] ?? 0);
+const cost = (pod) => Number(pod.metadata.annotations?.['controller.kubernetes.io/pod-deletion-cost']);
+/** What so many sessions may cost: their order of magnitude in steps of a factor of two, or that of a tenth more or fewer. */
+const worth = (count) => [count, count - Math.floor(count / 10), count + Math.floor(count / 10)].map((one) => Math.floor(Math.log2(one)) + 1);
 
 test('1 to 4: sessions even out by themselves', async () => {
   kubectl.run('scale', 'deployment', 'carillon-gateway', '--replicas=4');
   await kubectl.rollout('gateway');
   await until('no gateway has much more than the mean', async () => {
     const counts = await sessions();
-    const sum = counts.reduce((one, two) => one + two, 0);
-    return counts.length === 4 && sum === 100 && Math.max(...counts) <= (sum / 4) * 1.15;
+    return counts.length === 4 && sum(counts) === CLIENTS && Math.max(...counts) <= (CLIENTS / 4) * 1.15;
   }, 180_000);
 });
 
 test('4 to 2: the emptiest go', async () => {
-  // Two gateways lose their sessions to the others: those are the ones to go.
-  const before = kubectl.ready('gateway');
-  await until('costs follow sessions', async () => {
-    const pods = kubectl.ready('gateway');
-    const counts = await Promise.all(pods.map((pod) => metric(pod, SESSIONS)));
-    return pods.every((pod, place) => counts[place] === 0 || cost(pod) > 0);
+  // From here on nothing is evened out.
+  kubectl.run('patch', 'pushcluster', 'carillon', '--type=merge', '--patch', '{"spec":{"gateways":{"rebalance":null}}}');
+  await until('the policy says so', () => {
+    const { metadata, status } = kubectl.json('get', 'pushcluster', 'carillon');
+    return status.conditions.some(({ type, status, observedGeneration }) => type === 'Programmed' && status === 'True' && observedGeneration === metadata.generation);
+  }, 60_000);
+  // Kubernetes itself would take the youngest pods first. So most clients of the two oldest go home: only what is
+  // written on the pods can tell that those two are to go.
+  const age = ({ status, metadata }) => `${status.conditions.find(({ type }) => type === 'Ready').lastTransitionTime} ${metadata.creationTimestamp}`;
+  const byAge = kubectl.ready('gateway').sort((one, two) => age(one).localeCompare(age(two))).map(({ metadata }) => metadata.name);
+  const [old, young] = [byAge.slice(0, 2), byAge.slice(2)];
+  for (const name of old) crowd.leave(crowd.homes()[name].slice(FEW));
+
+  const pods = await until('costs are what sessions say, and differ', async () => {
+    const now = kubectl.ready('gateway');
+    const counts = Object.fromEntries(await Promise.all(now.map(async (pod) => [pod.metadata.name, await metric(pod, SESSIONS)])));
+    const asWanted = old.every((name) => counts[name] === FEW) && young.every((name) => counts[name] > 4 * FEW) && sum(Object.values(counts)) === crowd.clients.length;
+    return asWanted && now.every((pod) => worth(counts[pod.metadata.name]).includes(cost(pod))) && now;
   }, 120_000);
-  const cheapest = kubectl.ready('gateway').sort((one, two) => cost(one) - cost(two));
+  const costs = Object.fromEntries(pods.map((pod) => [pod.metadata.name, cost(pod)]));
+  assert.ok(Math.max(...old.map((name) => costs[name])) < Math.min(...young.map((name) => costs[name])), JSON.stringify(costs));
+
   kubectl.run('scale', 'deployment', 'carillon-gateway', '--replicas=2');
-  await kubectl.rollout('gateway');
   await until('two are left', () => kubectl.pods('gateway').length === 2, 180_000);
-  const left = kubectl.pods('gateway').map(({ metadata }) => metadata.name);
-  const least = Math.min(...before.filter(({ metadata }) => left.includes(metadata.name)).map((pod) => cost(cheapest.find((one) => one.metadata.name === pod.metadata.name))));
-  const gone = cheapest.filter(({ metadata }) => !left.includes(metadata.name));
-  assert.ok(gone.every((pod) => cost(pod) <= least), 'no gateway went that had more sessions than one that stayed');
-  await until('all sessions are on the two', async () => (await sessions()).reduce((one, two) => one + two, 0) === 100, 120_000);
+  assert.deepEqual(kubectl.pods('gateway').map(({ metadata }) => metadata.name).sort(), [...young].sort(), 'those stay that have more, though they are younger');
+  await until('all sessions are on the two', async () => sum(await sessions()) === crowd.clients.length, 120_000);
 });
 
 test('nothing was lost, doubled or disordered', () => crowd.audit());
