@@ -270,7 +270,8 @@ describe('promises', { skip }, () => {
     const first = objects.get('PushCluster');
     assert.equal(first.metadata.annotations['helm.sh/hook'], 'post-install,post-upgrade');
     const later = helm.render('operator-namespaces', ['--api-versions', 'carillon.dev/v1alpha1/PushCluster']).get('PushCluster');
-    assert.equal(later.metadata.annotations, undefined);
+    // A rollback to the revision before must not delete it.
+    assert.deepEqual(later.metadata.annotations, { 'helm.sh/resource-policy': 'keep' });
     assert.deepEqual(later.spec, { policy: { anonymous: { sessions: true } }, gateways: { drainRate: '100/s', rebalance: { rate: '10/s', within: 15 } } });
   });
 
@@ -475,6 +476,8 @@ describe('what a person is told', { skip }, () => {
     const usual = notes(bare);
     assert.match(usual, /kubectl -n tests port-forward service\/push-carillon-ingest 8080/);
     assert.match(usual, /get secret push-carillon-producer/);
+    // What goes into the background is waited for before it is used, and leaves the terminal alone.
+    assert.equal(usual.match(/port-forward .* >\/dev\/null &\n +(\w+)=.*\n +curl .*--retry-connrefused "\$\1"\n/g).length, 2);
     assert.match(usual, /curl -X POST "\$INGEST\/v1\/messages".*authorization: Bearer \$KEY/);
     assert.match(usual, /NOT FOR PRODUCTION/);
     assert.ok(!usual.includes("transports: ['websocket']"));
@@ -484,6 +487,29 @@ describe('what a person is told', { skip }, () => {
     assert.match(open, /transports: \['websocket'\]/);
     assert.match(open, /nodePort/);
     assert.match(notes({ ...bare, dispatcher: { replicas: 0 } }), /ATTENTION: .*dispatcher/);
+  });
+
+  test('what stays when the release is removed, by name', () => {
+    const stays = (values) => {
+      const printed = notes(values);
+      return [...printed.slice(printed.indexOf('these stay:')).matchAll(/^ +- (\w+ [\w.-]+)[:,]/gm)].map(([, name]) => name).sort();
+    };
+    const definitions = ['pushclusters', 'pushproducers', 'pushrooms'].map((plural) => `CustomResourceDefinition ${plural}.carillon.dev`);
+    const objects = ['PushCluster carillon', 'PushProducer push-carillon-default'];
+    assert.deepEqual(stays(trial), [...definitions, 'Lease push-carillon-operator', ...objects, 'Secret push-carillon-default-key', 'Secret push-carillon-forwarding']);
+    assert.deepEqual(stays(bare), [...definitions, 'Secret push-carillon-forwarding', 'Secret push-carillon-producer']);
+    assert.deepEqual(stays({ ...trial, crds: { keep: false }, gateway: { polling: false } }), ['Lease push-carillon-operator']);
+    assert.ok(objects.every((name) => stays({ ...trial, crds: { install: false } }).includes(name)));
+    const volume = (persistence) => stays({ redis: { embedded: { enabled: true, persistence: { enabled: true, ...persistence } } }, crds: { install: false } });
+    assert.ok(volume({}).includes('PersistentVolumeClaim data-push-carillon-redis-0'));
+    assert.ok(volume({ existingClaim: 'mine' }).includes('PersistentVolumeClaim mine'));
+    // What Helm is told to keep is said, and nothing else is said of what it made.
+    for (const values of [trial, bare]) {
+      const known = ['PushCluster', 'PushProducer'].flatMap((kind) => ['--api-versions', `carillon.dev/v1alpha1/${kind}`]);
+      const kept = helm.render(values, known).all.filter(({ metadata }) => metadata.annotations?.['helm.sh/resource-policy'] === 'keep').map(({ kind, metadata }) => `${kind} ${metadata.name}`);
+      // These two are the operator's, not Helm's.
+      assert.deepEqual(stays(values).filter((name) => !/^Lease |default-key$/.test(name)), kept.sort());
+    }
   });
 
   const wrong = [
