@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
 import { Listener } from '../lib/listener.js';
-import { post } from '../lib/producer.js';
+import { Producer, post } from '../lib/producer.js';
 import { until } from '../lib/until.js';
 import { guard } from './lib/hygiene.js';
 import { Kubectl, run } from './lib/kubectl.js';
@@ -71,30 +71,44 @@ test('of two for the same rooms the older holds, and the younger says so', async
   assert.equal((await ask('join', { room: 'both' })).ok, true);
 });
 
-test('a key is rotated while its producer sends: no request fails', async () => {
+test('a key is rotated while its producer sends: no request fails, and what was taken is heard, once and in order', async () => {
+  kubectl.apply(room('rotation', { match: 'rotation', join: 'anyone', history: { size: 20000, bytes: '64MiB' } }));
+  await programmed('rotation');
+  const listener = new Listener(release.gateway, { rooms: ['rotation'] });
+  await until('there is a listener', () => listener.settled);
+  const taken = new Producer(ingest);
   const refused = [];
   let current = key;
   let stop = false;
-  let sent = 0;
   const flow = (async () => {
-    for (; !stop; sent += 1) {
-      const { status } = await send({ to: 'all', event: 'tick', data: sent }, current);
-      if (status !== 202) refused.push(status);
+    for (let number = 0; !stop; number += 1) {
+      const { status, body } = await send({ to: { room: 'rotation' }, event: 'tick', data: number }, current);
+      if (status === 202) taken.keep(body);
+      else refused.push(status);
     }
   })();
+  const sent = () => taken.accepted.length + refused.length;
   kubectl.run('annotate', 'pushproducer', 'carillon-default', `carillon.dev/rotate=${Date.now()}`, '--overwrite');
   const next = await until('there is another key', async () => {
     const found = await release.key();
     return found !== key && found;
   }, 60_000);
   // The old key goes on for a while, as a program would that has not read the Secret again yet.
-  const before = sent;
-  await until('the old key goes on', () => sent > before + 10);
+  const before = sent();
+  await until('the old key goes on', () => sent() > before + 10);
   current = next;
-  await until('the new key is taken', () => sent > before + 30);
+  await until('the new key is taken', () => sent() > before + 20);
+  // Its cursor has to bring it what it misses.
+  listener.socket.io.engine.close();
+  await until('the listener came back', () => listener.connects === 2 && sent() > before + 40);
   stop = true;
   await flow;
   assert.deepEqual(refused, []);
+  const { offset } = taken.accepted.at(-1);
+  await until('the listener has the last one', () => listener.of('rotation').at(-1)?.offset === offset, 60_000);
+  assert.deepEqual(listener.audit(taken.accepted, ['rotation']), []);
+  assert.deepEqual(listener.gaps.filter(({ room, above }) => room === 'rotation' && above), [], 'what it missed came after');
+  listener.close();
 
   kubectl.run('patch', 'pushproducer', 'carillon-default', '--type=merge', '--patch', '{"spec":{"suspend":true}}');
   await until('a suspended producer is refused', async () => [401, 403].includes((await send({ to: 'all', event: 'tick', data: 0 }, next)).status), 60_000);
@@ -120,6 +134,21 @@ test('with rights in the whole cluster what other namespaces say counts, too, an
   await until('it may send', async () => (await send({ to: { room: 'tenants' }, event: 'tick', data: 1 }, tenantKey)).status === 202, 60_000);
   assert.equal((await send({ to: { room: 'news' }, event: 'tick', data: 1 }, tenantKey)).status, 403);
   await until('it is heard', () => client.of('tenants').length === 1);
+
+  // Elsewhere it reads objects, keeps keys and tells what became of them. Pods and all that runs are none of its business.
+  const account = kubectl.pods('operator')[0].spec.serviceAccountName;
+  const may = (...what) => kubectl.may(account, ...what, '--namespace', TENANT);
+  for (const what of [['list', 'pushrooms.carillon.dev'], ['patch', 'pushproducers.carillon.dev', '--subresource=status'], ['create', 'secrets'], ['create', 'events.events.k8s.io']]) {
+    assert.ok(may(...what), what.join(' '));
+    assert.ok(kubectl.may(account, ...what, '--all-namespaces'), `${what.join(' ')} everywhere`);
+  }
+  for (const what of [
+    ['get', 'pods'], ['list', 'pods'], ['patch', 'pods'], ['delete', 'pods'], ['create', 'pods'], ['create', 'pods', '--subresource=exec'], ['get', 'pods', '--subresource=log'],
+    ['get', 'deployments.apps'], ['patch', 'deployments.apps'], ['patch', 'deployments.apps', '--subresource=scale'], ['get', 'leases.coordination.k8s.io'], ['update', 'leases.coordination.k8s.io'],
+    ['get', 'configmaps'], ['create', 'serviceaccounts', '--subresource=token'], ['delete', 'pushrooms.carillon.dev'], ['patch', 'pushrooms.carillon.dev'], ['create', 'pushproducers.carillon.dev'],
+    ['update', 'secrets'], ['deletecollection', 'secrets'], ['create', 'roles.rbac.authorization.k8s.io'], ['bind', 'clusterroles.rbac.authorization.k8s.io'], ['escalate', 'clusterroles.rbac.authorization.k8s.io'],
+    ['get', 'nodes'], ['list', 'namespaces'], ['impersonate', 'users'], ['patch', 'customresourcedefinitions.apiextensions.k8s.io'],
+  ]) assert.ok(!may(...what), what.join(' '));
 
   release.deploy({ gateway: { replicas: 2 } });
   await until('its key is refused', async () => (await send({ to: { room: 'tenants' }, event: 'tick', data: 2 }, tenantKey)).status === 401, 120_000);
