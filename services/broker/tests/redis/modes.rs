@@ -2,7 +2,7 @@
 //! storm of calls.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     sync::{
@@ -170,7 +170,7 @@ struct Circle {
     version: &'static str,
     sends_on: AtomicBool,
     sent_on: AtomicUsize,
-    kept: Mutex<HashMap<String, String>>,
+    kept: Mutex<BTreeMap<String, String>>,
 }
 
 impl Circle {
