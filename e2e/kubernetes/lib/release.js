@@ -45,7 +45,7 @@ export class Release {
   haveNamespace() {
     const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
     this.kubectl.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: this.namespace, labels } });
-    guard(this.namespace, { components: ['gateway', 'dispatcher', 'ingest', 'operator'] });
+    guard(this.namespace, { components: ['gateway', 'ingest', 'operator'] });
   }
 
   /** `helm upgrade --install --wait`, with values beside those of this cluster. */
