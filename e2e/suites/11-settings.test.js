@@ -53,10 +53,11 @@ test('a wrong policy tells every mistake, of whatever kind', () => {
   }
 });
 
-test('a changed policy that is wrong keeps the old one, and is counted', async () => {
+test('a changed policy that is wrong keeps the old one, and is counted', async (t) => {
   const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-policy-')), 'policy.yaml');
   fs.writeFileSync(file, 'anonymous: { sessions: true, producers: true }\n');
   const dev = await Service.start('dev', { CARILLON_POLICY__FILE: file, CARILLON_LOG__FORMAT: 'json' });
+  t.after(() => dev.kill());
   const revision = async () => (await (await fetch(`${dev.admin}/metrics`)).text()).match(/carillon_policy_info\{revision="(\w+)"\}/)[1];
   const first = await revision();
   fs.writeFileSync(file, 'rooms:\n- { match: a, join: everybody }\n- { match: b, history: { age: long } }\n');
@@ -70,7 +71,6 @@ test('a changed policy that is wrong keeps the old one, and is counted', async (
   fs.writeFileSync(file, 'anonymous: { sessions: true, producers: false }\n');
   await until('a right one is taken', async () => (await revision()) !== first);
   assert.equal((await post(dev.ingest, message)).status, 401, 'by the new one');
-  await dev.kill();
 });
 
 test('services started before Redis wait for it, and then work together', async (t) => {
