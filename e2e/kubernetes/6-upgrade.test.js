@@ -63,7 +63,7 @@ test('nothing was lost, doubled or disordered', () => crowd.audit());
 /** Everything there is of these kinds; what Kubernetes itself makes, counts or tells anyway is left out. */
 function found(kinds, ...more) {
   const passing = /^(Event|PodMetrics|EndpointSlice|Endpoints)\/|^ConfigMap\/kube-root-ca.crt$|^ServiceAccount\/default$/;
-  return kubectl.json('get', kinds.join(), '--ignore-not-found', ...more).items
+  return kubectl.json('get', kinds.join(), ...more).items
     .map(({ kind, metadata }) => `${kind}/${metadata.name}`)
     .filter((name) => !passing.test(name));
 }
