@@ -16,24 +16,38 @@ export const ruleFiles = () => fs.readdirSync(rulesFolder).filter((name) => name
  * two seconds only, and windows of minutes are 15 seconds. Thresholds, hours and days stay as they are.
  */
 export const hurried = (rules) => rules
-  .replace(/^(\s+interval:) .*$/gm, '$1 1s')
-  .replace(/^(\s+for:) .*$/gm, '$1 2s')
+  .replace(/^([\s-]+interval:) .*$/gm, '$1 1s')
+  .replace(/^([\s-]+for:) .*$/gm, '$1 2s')
   .replace(/\[\d+m\]/g, '[15s]');
 
+/** The chart's rules as they stand in its files: name → text. */
+const standing = () => new Map(ruleFiles().map((file) => [path.basename(file), fs.readFileSync(file, 'utf8')]));
+
+/**
+ * @typedef {{ address: string, path?: string, pod?: string, labels?: Record<string, string> }} Target
+ *   `host:port` of what is scraped, its path if that is not `/metrics`, and the labels that it is known by: all of them,
+ *   or its `pod` beside a namespace
+ */
+
+/** @param {string} folder @param {Target[]} targets */
 function scrape(folder, targets) {
   const file = path.join(folder, 'targets.json');
+  const found = targets.map(({ address, path: metrics = '/metrics', pod, labels = { namespace: 'push', pod } }) => ({ targets: [address], labels: { __metrics_path__: metrics, ...labels } }));
   // It must not be read half written.
-  fs.writeFileSync(`${file}.new`, JSON.stringify(targets.map(({ address, pod }) => ({ targets: [address], labels: { namespace: 'push', pod } }))));
+  fs.writeFileSync(`${file}.new`, JSON.stringify(found));
   fs.renameSync(`${file}.new`, file);
 }
 
 export class Prometheus extends Child {
-  /** @param {{ address: string, pod: string }[]} targets `host:port` of each `/metrics` */
-  static async start(targets) {
+  /**
+   * @param {Target[]} targets
+   * @param {Map<string, string>} [texts] rule files by name, those of the chart if not said; they are hurried
+   */
+  static async start(targets, texts = standing()) {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-prometheus-'));
-    const rules = ruleFiles().map((file) => {
-      const copy = path.join(folder, path.basename(file));
-      fs.writeFileSync(copy, hurried(fs.readFileSync(file, 'utf8')));
+    const rules = [...texts].map(([name, text]) => {
+      const copy = path.join(folder, name);
+      fs.writeFileSync(copy, hurried(text));
       return copy;
     });
     // JSON is YAML.
@@ -68,6 +82,29 @@ export class Prometheus extends Child {
   /** The series of an expression. */
   async query(expression) {
     return (await this.api('query', { query: expression })).result;
+  }
+
+  /**
+   * Waits until each expression has data: a series at least, whose value is a number.
+   * @param {Map<string, string>} expressions and where each stands
+   */
+  async haveData(expressions, milliseconds = 60_000) {
+    const empty = new Map(expressions);
+    await until('all have data', async () => {
+      for (const expression of empty.keys()) {
+        const result = await this.query(expression);
+        if (result.some(({ value }) => value[1] !== 'NaN')) empty.delete(expression);
+      }
+      return empty.size === 0;
+    }, milliseconds).catch((error) => {
+      throw new Error(`without data:\n${[...empty].map(([expression, where]) => `${where}\n    ${expression}`).join('\n')}`, { cause: error });
+    });
+  }
+
+  /** Waits until each selector finds a series, by now or within a time before. */
+  haveSeries(selectors, within) {
+    const counted = (selector) => (within ? `count(count_over_time(${selector}[${within}]))` : `count(${selector})`);
+    return this.haveData(new Map([...selectors].map(([selector, where]) => [counted(selector), where])));
   }
 
   /** The rules as Prometheus has read them. */

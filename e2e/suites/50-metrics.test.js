@@ -1,7 +1,8 @@
 // Everything that is shown can be seen, and what is wrong is told: a real Prometheus scrapes real services under load.
 //
-// `carillon operator` needs a Kubernetes, which is not here: a fixture serves its metrics (e2e/lib/operator-metrics.txt).
-// The cluster's own suites see the real ones.
+// `carillon operator` needs a Kubernetes, which many machines have not: here, and here only, a fixture serves its metrics
+// (e2e/lib/operator-metrics.txt). e2e/kubernetes/7-seeing.test.js asks the same of real operators, with the labels that a
+// scrape in Kubernetes adds, and 0-operator.test.js holds the fixture against what they show.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -9,18 +10,20 @@ import os from 'node:os';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
 import { files } from '../../scripts/dashboards/build.mjs';
+import { expressionsOf, filled } from '../lib/dashboards.js';
 import { Listener } from '../lib/listener.js';
 import { families, reference } from '../lib/metrics.js';
 import { post } from '../lib/producer.js';
 import { Prometheus } from '../lib/prometheus.js';
 import { Service } from '../lib/processes.js';
+import { QUIET, read } from '../lib/promql.js';
 import { Proxy } from '../lib/proxy.js';
 import { Redis } from '../lib/redis.js';
+import { Traffic } from '../lib/traffic.js';
 import { until } from '../lib/until.js';
 
 const root = path.resolve(import.meta.dirname, '../..');
 const children = [];
-const clients = [];
 const known = new Map();
 let settings;
 let redis;
@@ -30,7 +33,7 @@ let gateways;
 let dispatchers;
 let prometheus;
 let operator;
-let stop = false;
+let traffic;
 
 const start = async (kind, more = {}) => {
   const service = await Service.start(kind, { ...settings, ...more });
@@ -42,14 +45,6 @@ const targets = () => [
   ...[ingest, ...dispatchers, ...gateways].map(({ admin, name }) => ({ address: admin.replace('http://', ''), pod: name })),
   { address: `127.0.0.1:${operator.address().port}`, pod: 'operator-fixture' },
 ];
-
-/** Goes on, whatever the answers are, until the suite ends. */
-const load = async (work, pause) => {
-  while (!stop) {
-    await work().catch(() => {});
-    await new Promise((resolve) => { setTimeout(resolve, pause); });
-  }
-};
 
 /** Waits until an alert fires and gives the labels of all that do. */
 const fires = (name, milliseconds = 60_000) => until(`${name} fires`, async () => {
@@ -94,26 +89,11 @@ intake:
   prometheus = await Prometheus.start(targets());
   children.push({ kill: () => prometheus.remove() });
 
-  for (let n = 0; n < 40; n += 1) {
-    clients.push(new Listener(gateways[n % 2].url, { rooms: ['news', `room-${n % 5}`], options: n % 4 ? { transports: ['websocket'] } : {} }));
-  }
-  await until('all are settled', () => clients.every((client) => client.settled), 60_000);
-  let number = 0;
-  load(() => post(ingest.ingest, Array.from({ length: 10 }, () => ({ to: { room: (number += 1) % 2 ? 'news' : `room-${number % 5}` }, event: 'tick', data: { number } }))), 100);
-  load(() => post(ingest.ingest, { to: { room: 'news' }, data: 'no event: rejected' }), 500);
-  load(async () => { redis.cli('RPUSH', 'orders', '{"order":1}'); }, 500);
-  load(async () => { clients[0].socket.emit('publish', { room: 'news', event: 'said', data: 'by a client' }); }, 300);
-  load(async () => { clients[1].socket.emit('join', { room: 'aside', presence: true }, () => clients[1].socket.emit('leave', { room: 'aside' })); }, 300);
-  // Somebody who comes and goes.
-  load(async () => {
-    const guest = new Listener(gateways[0].url, { rooms: ['news'], options: { transports: ['websocket'], reconnection: false } });
-    await until('the guest is in', () => guest.settled, 5_000);
-    guest.close();
-  }, 500);
+  traffic = await Traffic.begin({ gateways: gateways.map(({ url }) => url), ingest: ingest.ingest, size: 40 });
+  traffic.repeat(async () => { redis.cli('RPUSH', 'orders', '{"order":1}'); }, 500);
 });
 after(async () => {
-  stop = true;
-  clients.forEach((client) => client.close());
+  traffic?.stop();
   operator?.close();
   for (const child of children.reverse()) await child.kill();
 });
@@ -141,33 +121,29 @@ test('every alert has a severity, a runbook that says what to do, and tests that
   }
 });
 
-test('every expression of every panel and every recorded rule has data', async () => {
-  const expressions = new Map();
-  for (const [name, text] of files) {
-    const { panels, templating, title } = JSON.parse(text);
-    assert.ok(panels.length > 5 && templating.list.length === 4, title);
-    for (const { targets = [], ...panel } of panels) {
-      if (panel.type !== 'row') assert.ok(panel.description && targets.length > 0, `${name}: ${panel.title}`);
-      for (const { expr } of targets) expressions.set(expr, `${name}: ${panel.title}`);
-    }
-  }
-  for (const { type, name } of await prometheus.rules()) if (type === 'recording') expressions.set(name, 'recorded');
-  assert.ok(expressions.size > 150, `${expressions.size} expressions`);
+/** All that panels and rules ask for, as it is asked where everything is chosen, and where it stands. */
+async function asked() {
   const values = { namespace: '.*', job: '.*', pod: '.*', __rate_interval: '15s' };
-  const substituted = (expression) => expression.replace(/\$(\w+)/g, (_, name) => {
-    assert.ok(values[name], `$${name} in ${expression}`);
-    return values[name];
-  });
-  const empty = new Set(expressions.keys());
-  await until('all have data', async () => {
-    for (const expression of empty) {
-      const result = await prometheus.query(substituted(expression));
-      if (result.some(({ value }) => value[1] !== 'NaN')) empty.delete(expression);
-    }
-    return empty.size === 0;
-  }, 60_000).catch(() => assert.fail(`without data:\n${[...empty].map((expression) => `${expressions.get(expression)}\n    ${expression}`).join('\n')}`));
+  const panels = [...expressionsOf(files)].map(([expression, where]) => [filled(expression, values), where]);
+  const rules = await prometheus.rules();
+  return { panels, rules: rules.map(({ query, name }) => [query, name]), recorded: rules.filter(({ type }) => type === 'recording').map(({ name }) => [name, 'recorded']) };
+}
+
+test('every expression of every panel and every recorded rule has data', async () => {
+  const { panels, recorded } = await asked();
+  const expressions = new Map([...panels, ...recorded]);
+  assert.ok(expressions.size > 150, `${expressions.size} expressions`);
+  await prometheus.haveData(expressions);
   for (const rule of await prometheus.rules()) assert.equal(rule.health, 'ok', `${rule.name}: ${rule.lastError}`);
   await see(ingest, ...dispatchers, ...gateways);
+});
+
+test('every selector of every alert, rule and panel finds a series before anything is wrong', async () => {
+  const { panels, rules } = await asked();
+  const { usual } = read([...panels, ...rules]);
+  assert.ok(usual.size > 150, `${usual.size} selectors`);
+  await prometheus.haveSeries(usual);
+  for (const [name, reason] of QUIET) assert.deepEqual(await prometheus.query(`count(${name})`), [], `${name} is there, although ${reason}`);
 });
 
 test('a message that nobody can read, a channel that is not read, clients that come again and again', async () => {
@@ -184,7 +160,7 @@ test('a message that nobody can read, a channel that is not read, clients that c
   way.cut();
   let storm = true;
   const stormy = Array.from({ length: 12 }, async () => {
-    while (storm && !stop) {
+    while (storm && !traffic.stopped) {
       const guest = new Listener(gateways[0].url, { options: { transports: ['websocket'], reconnection: false } });
       await until('it is in', () => guest.socket.connected, 5_000).catch(() => {});
       guest.close();
@@ -216,7 +192,7 @@ test('no dispatcher, then dispatchers that get stuck, then no Redis', async () =
   // Somebody else's key lies where a gateway's channel was.
   const broken = await start('gateway');
   const member = new Listener(broken.url, { rooms: ['news'], options: { transports: ['websocket'] } });
-  clients.push(member);
+  traffic.clients.push(member);
   await until('it has its rooms', async () => (await broken.metric('carillon_gateway_rooms')) > 1);
   const alive = redis.cli('KEYS', `carillon:alive:{${broken.name}@*`).trim();
   assert.ok(alive && !alive.includes('\n'), `one life: ${alive}`);
@@ -247,14 +223,9 @@ test('the reference names every metric there is, and no other', async () => {
   assert.equal(fs.readFileSync(page, 'utf8'), text, 'docs/metrics.md is not what the services show; UPDATE_METRICS=1 e2e/run 50-metrics writes it anew');
 });
 
-test('every series that an alert reads is one that somebody shows', async () => {
-  const recorded = new Set((await prometheus.rules()).filter(({ type }) => type === 'recording').map(({ name }) => name));
-  for (const { name, type, query } of await prometheus.rules()) {
-    const read = query.match(/\bcarillon[\w:]*/g) ?? [];
-    assert.ok(read.length > 0 || query.includes('__name__'), `${name} reads something of Carillon's: ${query}`);
-    for (const series of read.filter((found) => type === 'alerting' || found !== 'carillon')) {
-      const family = series.replace(/_(bucket|sum|count)$/, '');
-      assert.ok(recorded.has(series) || known.has(series) || known.has(family) || query.includes(`"${series}`), `${name} reads ${series}, which nobody shows`);
-    }
-  }
+test('what had nothing to tell as long as all was well has told of the faults', async () => {
+  const { panels, rules } = await asked();
+  const { quiet } = read([...panels, ...rules]);
+  for (const name of QUIET.keys()) assert.ok([...quiet.keys()].some((selector) => selector.startsWith(name)), `nobody asks for ${name}`);
+  await prometheus.haveSeries(quiet, '1h');
 });
