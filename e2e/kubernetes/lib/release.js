@@ -29,6 +29,16 @@ const here = {
   operator: { resources: { requests: { cpu: '10m', memory: '32Mi' } } },
 };
 
+/** Values beside those of this cluster, for Helm's command line. */
+function files(values) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-values-'));
+  return [here, values].flatMap((content, place) => {
+    const file = path.join(folder, `${place}.json`);
+    fs.writeFileSync(file, JSON.stringify(content));
+    return ['--values', file];
+  });
+}
+
 export class Release {
   constructor(namespace = 'carillon-e2e', name = 'carillon') {
     this.namespace = namespace;
@@ -51,15 +61,14 @@ export class Release {
   /** `helm upgrade --install --wait`, with values beside those of this cluster. */
   deploy(values = {}, more = []) {
     this.haveNamespace();
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-values-'));
-    const files = [here, values].map((content, place) => {
-      const file = path.join(folder, `${place}.json`);
-      fs.writeFileSync(file, JSON.stringify(content));
-      return ['--values', file];
-    });
     // Helm 4 leaves `replicas` to whoever scaled by hand, unless it is told otherwise.
     const all = run('helm', ['upgrade', '--help']).includes('--force-conflicts') ? ['--force-conflicts'] : [];
-    return run('helm', ['upgrade', '--install', this.name, chart, '--namespace', this.namespace, '--wait', '--timeout', '8m', ...all, ...files.flat(), ...more]);
+    return run('helm', ['upgrade', '--install', this.name, chart, '--namespace', this.namespace, '--wait', '--timeout', '8m', ...all, ...files(values), ...more]);
+  }
+
+  /** What the chart makes of these values, as text; nothing is changed. */
+  render(values) {
+    return run('helm', ['template', this.name, chart, '--namespace', this.namespace, ...files(values)]);
   }
 
   helm(...args) {
