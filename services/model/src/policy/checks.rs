@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Access, ClientEvent, Format, HistoryLimits, ListIntake, Policy, Producer, RateLimit, RoomPattern,
-    RoomRule, SlowSessions, cloud_events,
+    RoomRule, SlowSessions, cloud_events, diagnosis,
     document::{
         ClientEventDocument, Document, HistoryDocument, ListDocument, OneOrMany, PolicyError, PolicyErrors,
         ProducerDocument, RoomDocument,
@@ -17,12 +17,10 @@ use super::{
 use crate::{EventName, Room};
 
 pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
-    let document: Option<Document> = serde_saphyr::from_str(text).map_err(|error| {
-        PolicyErrors(vec![PolicyError {
-            path: String::new(),
-            message: error.to_string(),
-        }])
-    })?;
+    let document: Option<Document> = match serde_saphyr::from_str(text) {
+        Ok(document) => document,
+        Err(error) => return Err(misshapen(text, &error)),
+    };
     let mut builder = Builder::default();
     let mut policy = builder.policy(document.unwrap_or_default());
     if !builder.mistakes.is_empty() {
@@ -30,6 +28,24 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
     }
     policy.revision = revision(text.as_bytes());
     Ok(policy)
+}
+
+/// Every mistake of a text that is no policy, those of the parts that are one included.
+fn misshapen(text: &str, error: &serde_saphyr::Error) -> PolicyErrors {
+    let Some((mut mistakes, rest)) = diagnosis::diagnose(text) else {
+        return PolicyErrors(vec![PolicyError {
+            path: String::new(),
+            message: error.to_string(),
+        }]);
+    };
+    let mut builder = Builder::default();
+    builder.policy(rest);
+    let others = builder.mistakes.into_iter();
+    let others: Vec<_> = others
+        .filter(|one| !diagnosis::is_within(&one.path, &mistakes))
+        .collect();
+    mistakes.extend(others);
+    PolicyErrors(mistakes)
 }
 
 /// Builds one of our own documents, which have no mistakes.

@@ -6,6 +6,7 @@
 
 mod checks;
 mod cloud_events;
+mod diagnosis;
 mod document;
 mod format;
 mod gateways;
