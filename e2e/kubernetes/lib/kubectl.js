@@ -90,6 +90,8 @@ after(async () => (await proxy)?.child.kill());
 
 function startProxy() {
   const child = spawn('kubectl', ['proxy', '--port=0'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  // However this process ends, it must not stay behind.
+  process.on('exit', () => child.kill());
   return new Promise((resolve, reject) => {
     let said = '';
     child.once('error', reject);
