@@ -21,6 +21,8 @@ enum Step {
 /// or nothing is wrong with its shape.
 pub(super) fn diagnose(text: &str) -> Option<(Vec<PolicyError>, Document)> {
     let mut value: Value = serde_saphyr::from_str(text).ok()?;
+    // What is no document at all has no parts to look at.
+    value.as_object()?;
     let mut found: Vec<PolicyError> = Vec::new();
     // How often each place was filled.
     let mut filled: Vec<(String, usize)> = Vec::new();
