@@ -1,12 +1,19 @@
-// What the chart shows of a running release has data on a cluster, too: a real Prometheus scrapes every pod, operators as
+// What the chart shows of a running release can be seen on a cluster, too: a real Prometheus scrapes every pod, operators as
 // well, under the labels that the chart's PodMonitor and its ServiceMonitor bring about, and the dashboards ask for the
-// namespace, the release and the pods that somebody chose.
+// namespace, the release and the pods that somebody chose. A collector of traces on this machine follows a message through
+// the pods.
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import dgram from 'node:dgram';
+import { once } from 'node:events';
 import test, { after, before } from 'node:test';
 import YAML from 'yaml';
 import { files } from '../../scripts/dashboards/build.mjs';
+import { Collector } from '../lib/collector.js';
 import { choices, expressionsOf, filled } from '../lib/dashboards.js';
+import { Listener } from '../lib/listener.js';
 import { Child } from '../lib/processes.js';
+import { post } from '../lib/producer.js';
 import { Prometheus } from '../lib/prometheus.js';
 import { read } from '../lib/promql.js';
 import { Traffic } from '../lib/traffic.js';
@@ -17,20 +24,38 @@ import { Release } from './lib/release.js';
 const CLIENTS = 24;
 const release = new Release();
 const { kubectl } = release;
-const values = { gateway: { replicas: 2 }, metrics: { dashboards: { enabled: true } } };
+let values = { gateway: { replicas: 2 }, metrics: { dashboards: { enabled: true } } };
 /** Each kind of monitor, and the Prometheus that scrapes as it says. */
 const seen = new Map();
 let dashboards;
 let traffic;
 let proxy;
+let collector;
+let headers;
 
 /** The objects of a kind that the chart makes when asked for; a cluster of tests does not know these kinds. */
 const rendered = (kind, metrics) => YAML.parseAllDocuments(release.render({ ...values, metrics }))
   .map((document) => document.toJS()).filter((object) => object?.kind === kind);
 
+/** The address of this machine that it speaks with a node from; nothing is sent. */
+async function towardsNodes() {
+  const [node] = kubectl.json('get', 'nodes').items;
+  const socket = dgram.createSocket('udp4');
+  socket.connect(10250, node.status.addresses.find(({ type }) => type === 'InternalIP').address);
+  await once(socket, 'connect');
+  const { address } = socket.address();
+  socket.close();
+  return address;
+}
+
 before(async () => {
   // Rooms that others have closed would be in the way.
   release.makeNamespace();
+  collector = await Collector.start(process.env.E2E_ADDRESS ?? await towardsNodes());
+  // What is exported later than the spans that are waited for is not looked at.
+  collector.caughtUp = async () => {};
+  // Only what a caller wants recorded.
+  values = { ...values, settings: { telemetry: { otlp: { endpoint: collector.endpoint }, sample_ratio: 0 } } };
   release.deploy(values);
   await release.settled();
   kubectl.apply(
@@ -38,7 +63,7 @@ before(async () => {
     { apiVersion: 'carillon.dev/v1alpha1', kind: 'PushProducer', metadata: { name: 'seen' }, spec: { rooms: ['*'] } },
   );
   await until('the room is programmed', () => release.condition('pushroom', 'seen', 'Programmed').status === 'True', 60_000);
-  const key = await release.key('seen');
+  headers = { authorization: `Bearer ${await release.key('seen')}` };
   await release.settled();
 
   // The way to the API server for a Prometheus that is not in the cluster, whatever one logs in with.
@@ -54,12 +79,13 @@ before(async () => {
     seen.set(kind, { found, prometheus: await Prometheus.start(found, new Map([['rules.yaml', YAML.stringify(rules, { lineWidth: 0 })]])) });
   }
   dashboards = kubectl.json('get', 'configmaps', '--selector', 'grafana_dashboard=1').items.flatMap(({ data }) => Object.entries(data));
-  traffic = await Traffic.begin({ gateways: [release.gateway], ingest: release.ingest, headers: { authorization: `Bearer ${key}` }, size: CLIENTS });
+  traffic = await Traffic.begin({ gateways: [release.gateway], ingest: release.ingest, headers, size: CLIENTS });
 });
 after(async () => {
   traffic?.stop();
   for (const { prometheus } of seen.values()) await prometheus.remove();
   await proxy?.kill();
+  await collector?.kill();
   release.remove();
 });
 
@@ -124,3 +150,27 @@ for (const kind of Object.keys(targets)) {
     await shows('overview.json: Delivered', (number) => number > 5);
   });
 }
+
+test('from a POST through the pods to the acknowledgement of a client it is one trace', async () => {
+  const hear = (auth) => new Listener(release.gateway, { rooms: ['traced'], options: { transports: ['websocket'], auth } });
+  // Enough for both gateways to have some, wherever the Service leads.
+  const clients = Array.from({ length: 16 }, (_, number) => hear({ acknowledge: number === 0 }));
+  clients[0].socket.on('tick', (...parts) => parts.at(-1)());
+  await until('all are settled', () => clients.every((client) => client.settled));
+  const trace = randomBytes(16).toString('hex');
+  const span = randomBytes(8).toString('hex');
+  const answer = await post(release.ingest, { to: { room: 'traced' }, event: 'tick', data: 1 }, { ...headers, traceparent: `00-${trace}-${span}-01` });
+  assert.equal(answer.status, 202, JSON.stringify(answer.body));
+  await until('all have it', () => clients.every((client) => client.of('traced').length === 1));
+  const { publish: [publish], dispatch: [dispatch], deliver, write, acknowledge: [acknowledge] } = await collector.tree(trace, { publish: 1, dispatch: 1, deliver: 2, write: 16, acknowledge: 1 })
+    .catch((error) => { throw new Error(`${error.message}; pods send to ${collector.endpoint}: E2E_ADDRESS says where else they reach this machine`, { cause: error }); });
+  assert.deepEqual([publish.service, publish.parent], ['carillon-ingest', span]);
+  assert.deepEqual([dispatch.service, dispatch.parent], ['carillon-dispatcher', publish.id]);
+  assert.deepEqual(deliver.map(({ attributes }) => attributes.gateway.split('@')[0]).sort(), kubectl.pods('gateway').map(({ metadata }) => metadata.name).sort());
+  assert.ok(deliver.every(({ parent }) => parent === dispatch.id));
+  assert.ok(write.every(({ parent }) => deliver.some(({ id }) => id === parent)));
+  assert.deepEqual(new Set(write.map(({ attributes }) => attributes.session)), new Set(clients.map((client) => client.socket.id)));
+  const { parent, attributes } = acknowledge;
+  assert.deepEqual([attributes.session, attributes.acknowledged, write.find(({ id }) => id === parent)?.attributes.session], [clients[0].socket.id, true, clients[0].socket.id]);
+  clients.forEach((client) => client.close());
+});

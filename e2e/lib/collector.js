@@ -12,11 +12,12 @@ import { until } from './until.js';
  */
 
 export class Collector extends Child {
-  static async start() {
+  /** @param {string} [address] of this machine, where those it collects from reach it */
+  static async start(address = '127.0.0.1') {
     const port = await freePort();
     const script = fileURLToPath(new URL('./collector.py', import.meta.url));
-    const collector = new Collector(`collector-${port}`, python, [script, `${port}`]);
-    collector.endpoint = `http://127.0.0.1:${port}`;
+    const collector = new Collector(`collector-${port}`, python, [script, `${address}:${port}`]);
+    collector.endpoint = `http://${address}:${port}`;
     await until(`the collector collects; its log: ${collector.log}`, () => collector.output().includes('collecting'));
     return collector;
   }

@@ -1,4 +1,7 @@
-"""A collector of traces: OTLP over gRPC, as OpenTelemetry's own definitions have it. Prints each span as a line of JSON."""
+"""A collector of traces: OTLP over gRPC, as OpenTelemetry's own definitions have it. Prints each span as a line of JSON.
+
+Its argument is where it listens, as in `127.0.0.1:4317`.
+"""
 
 import json
 import sys
@@ -52,8 +55,8 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
 server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
 trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Collector(), server)
-if server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}") == 0:
-    sys.exit("the port is taken")
+if server.add_insecure_port(sys.argv[1]) == 0:
+    sys.exit(f"{sys.argv[1]} is taken")
 server.start()
 print("collecting", flush=True)
 server.wait_for_termination()
