@@ -81,7 +81,7 @@ const CAUGHT: [(Mutation, &str, u64); Mutation::ALL.len()] = [
     (Mutation::PrevMapKeptOverLease, "dispatchers", 26),
     (Mutation::JoinStopsAtFirstLateFrame, "dispatchers", 54),
     (Mutation::AlwaysFalse, "calm", 0),
-    (Mutation::FalseInsteadOfReplay, "calm", 0),
+    (Mutation::FalseInsteadOfReplay, "calm", 3),
 ];
 
 #[test]
