@@ -12,9 +12,6 @@ import { becameReady, leaks, levels, logs, planted, startedAt } from '../../lib/
 const suite = path.basename(process.argv[1], '.test.js');
 /** What the pods of this suite wrote. */
 const folder = path.resolve(import.meta.dirname, '../../.artifacts/kubernetes', suite);
-const POD = '{.metadata.name}{"\\t"}{.metadata.uid}{"\\t"}{.metadata.labels.app\\.kubernetes\\.io/component}{"\\t"}'
-  + '{range .status.containerStatuses[*]}{.name}|{.restartCount}|{.state.running.startedAt}|{.ready} {end}{"\\n"}';
-const SECRET = '{.metadata.name}{"\\t"}{.data}{"\\n"}';
 /** Helm keeps the whole chart in Secrets of its own. */
 const NOT_HELM = 'type!=helm.sh/release.v1';
 const SERVICES = ['gateway', 'dispatcher', 'ingest', 'operator'];
@@ -58,24 +55,30 @@ class Guard {
     this.followed = new Map();
     this.live = new Map();
     this.over = false;
-    this.watch(['pods', '--output', `jsonpath=${POD}`], (line) => this.pod(line));
-    this.watch(['secrets', '--field-selector', NOT_HELM, '--output', `jsonpath=${SECRET}`], (line) => this.secret(line));
+    this.watch(['pods'], (pod) => this.pod(pod));
+    this.watch(['secrets', '--field-selector', NOT_HELM], (secret) => this.secret(secret));
   }
 
   /** Every object of a kind, as it is and as it becomes; the API server may be away for a while. */
   async watch(args, tell) {
     while (!this.over) {
-      const child = kubectl(['--namespace', this.namespace, 'get', '--watch', ...args], 'pipe');
-      createInterface({ input: child.stdout }).on('line', tell);
+      const child = kubectl(['--namespace', this.namespace, 'get', '--watch', '--output', 'json', ...args], 'pipe');
+      // One object after the other, each over many lines; the last one may be cut off.
+      let object = '';
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        object += `${line}\n`;
+        if (line !== '}') return;
+        tell(JSON.parse(object));
+        object = '';
+      });
       await child.ended;
       await new Promise((resolve) => { setTimeout(resolve, 500); });
     }
   }
 
-  secret(line) {
-    const [name, data] = line.split('\t');
-    for (const [key, encoded] of Object.entries(data ? JSON.parse(data) : {})) {
-      const kind = `Secret ${this.namespace}/${name}, ${key}`;
+  secret({ metadata, data }) {
+    for (const [key, encoded] of Object.entries(data ?? {})) {
+      const kind = `Secret ${this.namespace}/${metadata.name}, ${key}`;
       const known = this.secrets.get(kind) ?? new Set();
       // What is short would be found by chance.
       for (const text of parts(key, Buffer.from(encoded, 'base64').toString())) if (text.length >= 16) known.add(text);
@@ -83,14 +86,14 @@ class Guard {
     }
   }
 
-  pod(line) {
-    const [pod, uid, component, containers] = line.split('\t');
+  pod({ metadata, status }) {
+    const { name: pod, uid, labels } = metadata;
+    const component = labels?.['app.kubernetes.io/component'] ?? '';
     if (SERVICES.includes(component)) this.components.add(component);
-    for (const told of containers.split(' ').filter(Boolean)) {
-      const [container, restarts, started, ready] = told.split('|');
+    for (const { name: container, restartCount: restarts, state, ready } of status.containerStatuses ?? []) {
       const life = `${uid} ${container} ${restarts}`;
-      if (started && !this.followed.has(life)) this.follow(life, { pod, container, component, restarts: Number(restarts) });
-      if (ready === 'true') {
+      if (state.running && !this.followed.has(life)) this.follow(life, { pod, container, component, restarts });
+      if (ready) {
         this.seen.add(component);
         const file = this.followed.get(life);
         if (file && !this.live.has(life)) becameReady(file);
