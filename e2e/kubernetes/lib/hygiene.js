@@ -89,7 +89,8 @@ class Guard {
   pod({ metadata, status }) {
     const { name: pod, uid, labels } = metadata;
     const component = labels?.['app.kubernetes.io/component'] ?? '';
-    if (SERVICES.includes(component)) this.components.add(component);
+    // One that no node takes has none.
+    if (SERVICES.includes(component) && status.containerStatuses) this.components.add(component);
     for (const { name: container, restartCount: restarts, state, ready } of status.containerStatuses ?? []) {
       const life = `${uid} ${container} ${restarts}`;
       if (state.running && !this.followed.has(life)) this.follow(life, { pod, container, component, restarts });

@@ -203,6 +203,8 @@ impl Arrivals for Lines {
     }
 
     fn hand_over(&mut self) -> Held {
+        // Until the window is written, nothing is read. What has begun by then is not late for that.
+        self.deadline = None;
         let mut kept = self.held.hand_over();
         // What waits in the buffer belongs to the next window. If there is no room for it now, reading on will find out.
         if kept.bytes() > self.buffer.len() {

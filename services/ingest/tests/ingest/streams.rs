@@ -1,6 +1,6 @@
 //! NDJSON: a line of answer for each line, while the body is open.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use carillon_broker::{Append, IdempotencyKey, NewMessage, Queue as _};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpSocket,
+    sync::Semaphore,
     time::timeout,
 };
 
@@ -500,6 +501,27 @@ async fn half_a_line_is_not_waited_for_and_never_sent() {
     drop(stream.lines.take().unwrap());
     drop(stream);
     fixture.has_open_streams(0).await;
+}
+
+/// The time that the broker takes is not the sender's.
+#[tokio::test]
+async fn half_a_line_has_its_time_when_it_is_read_again() {
+    let patience = Duration::from_millis(400);
+    let fixture = Fixture::with(|settings| settings.body_timeout = patience).await;
+    let permits = Arc::new(Semaphore::new(0));
+    fixture
+        .broker
+        .fail_at(fixture.partition("lobby"), Fault::Wait(permits.clone()));
+    let mut stream = Open::start(&fixture).await;
+    let second = message("lobby", 2);
+    let (half, rest) = second.split_at(second.len() / 2);
+    stream.send(format!("{}{half}", message("lobby", 1))).await;
+    fixture.has_open_streams(1).await;
+    tokio::time::sleep(patience * 3).await;
+    permits.add_permits(100);
+    assert_eq!(stream.next().await.unwrap()["status"], 202);
+    stream.send(rest.to_owned()).await;
+    assert_eq!(stream.next().await.unwrap()["status"], 202);
 }
 
 #[tokio::test]
