@@ -93,6 +93,8 @@ class Guard {
     if (SERVICES.includes(component) && status.containerStatuses) this.components.add(component);
     for (const { name: container, restartCount: restarts, state, ready } of status.containerStatuses ?? []) {
       const life = `${uid} ${container} ${restarts}`;
+      // One that is on its way out when it is first seen belongs to the suite before, and its log may go at any moment.
+      if (metadata.deletionTimestamp && !this.followed.has(life)) continue;
       if (state.running && !this.followed.has(life)) this.follow(life, { pod, container, component, restarts });
       if (ready) {
         this.seen.add(component);
