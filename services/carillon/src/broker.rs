@@ -61,18 +61,21 @@ pub(crate) fn partitions(settings: &Settings) -> anyhow::Result<PartitionCount> 
 
 /// Checks the servers every few seconds for as long as the process lives: version, eviction, persistence, mode and
 /// whether this service's settings fit the installation.
-pub(crate) async fn keep_checking(broker: SharedBroker, health: Health) {
+pub(crate) fn keep_checking(broker: SharedBroker, health: &Health) -> impl Future<Output = ()> + use<> {
+    // At once: until the first look nobody knows, and that is not ready.
     let check = health.register("redis");
-    let mut known = None;
-    loop {
-        let found = broker.check().await.err();
-        if found != known {
-            tell(&check, found.as_ref());
-            known = found;
-        } else if known.is_none() {
-            check.pass();
+    async move {
+        let mut known = None;
+        loop {
+            let found = broker.check().await.err();
+            if found != known {
+                tell(&check, found.as_ref());
+                known = found;
+            } else if known.is_none() {
+                check.pass();
+            }
+            tokio::time::sleep(Duration::from_secs(if known.is_some() { 1 } else { 5 })).await;
         }
-        tokio::time::sleep(Duration::from_secs(if known.is_some() { 1 } else { 5 })).await;
     }
 }
 

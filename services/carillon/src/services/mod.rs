@@ -33,7 +33,7 @@ impl Ground {
         let broker: SharedBroker = Arc::new(redis);
         tell_partitions(&chassis, &broker)?;
         let policy = policy::watch(&chassis, Some(broker.clone()), Policy::default_policy())?;
-        tokio::spawn(broker::keep_checking(broker.clone(), chassis.health.clone()));
+        tokio::spawn(broker::keep_checking(broker.clone(), &chassis.health));
         tokio::spawn(broker::look_for_dispatchers(
             broker.clone(),
             chassis.health.clone(),

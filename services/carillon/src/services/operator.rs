@@ -18,7 +18,7 @@ pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
     })?;
     let client = Client::try_from(config).context("cannot talk to the Kubernetes API")?;
     let broker = broker::redis(&chassis.settings)?;
-    tokio::spawn(broker::keep_checking(broker.clone(), chassis.health.clone()));
+    tokio::spawn(broker::keep_checking(broker.clone(), &chassis.health));
     let settings = operator_settings(&chassis.settings, client.default_namespace());
     let metrics = OperatorMetrics::new(&chassis.metrics)?;
     chassis.health.started();

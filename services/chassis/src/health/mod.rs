@@ -7,7 +7,8 @@
 //! pushes the result: [`Health::register`] gives a [`CheckHandle`] to `pass` and `fail`. Parts that keep their own
 //! state are asked instead, by [`Health::observe`]. The answer lists every check, and for one that fails what to do
 //! about it. While draining, the check `drain` fails. What others lack is a note ([`Health::note`]): whoever looks is
-//! told, and the process stays ready, because taking it out of service would help nobody.
+//! told, and the process stays ready, because taking it out of service would help nobody. Nothing is ready before it has
+//! started.
 //!
 //! *Started?* (`/startupz`) The process has said [`Health::started`]: settings and policy are read and its listeners
 //! are bound. It does not wait for Redis, or a Redis outage would turn into a crash loop.
