@@ -41,7 +41,7 @@ pub(super) fn diagnose(text: &str) -> Option<(Vec<PolicyError>, Document)> {
         }
         let path = written(&place);
         if !is_within(&path, &found) {
-            let message = missing.map_or(message.clone(), |_| "is missing".to_owned());
+            let message = missing.map_or_else(|| on_one_line(&message), |_| "is missing".to_owned());
             let path = path.clone();
             found.push(PolicyError { path, message });
         }
@@ -85,12 +85,21 @@ fn written(place: &[Step]) -> String {
     let mut path = String::new();
     for step in place {
         match step {
-            Step::Field(name) if path.is_empty() => path.push_str(name),
-            Step::Field(name) => path = format!("{path}.{name}"),
+            Step::Field(name) if path.is_empty() => path = on_one_line(name),
+            Step::Field(name) => path = format!("{path}.{}", on_one_line(name)),
             Step::Element(index) => path = format!("{path}[{index}]"),
         }
     }
     path
+}
+
+/// A text with its control characters written out: a mistake is one line.
+fn on_one_line(text: &str) -> String {
+    let shown = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 fn at<'v>(value: &'v mut Value, place: &[Step]) -> Option<&'v mut Value> {
@@ -195,6 +204,11 @@ mod tests {
             paths("producers: [{ name: a, key_sha256: {}, rooms: b }]"),
             ["producers[0].key_sha256", "producers[0].rooms"]
         );
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_whatever_a_field_is_called() {
+        assert_eq!(paths("{\"ru\\nms\": []}"), ["ru\\nms"]);
     }
 
     #[test]
