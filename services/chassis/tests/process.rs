@@ -164,7 +164,10 @@ fn probes_tell_the_truth_and_the_drain_waits_for_its_holders() {
     bell.wait_for("\"setting\":\"bell.listen\"");
     while bell.get("/startupz").0 != 200 {}
     assert_eq!(bell.get("/livez"), (200, "ok\n".to_owned()));
-    assert_eq!(bell.get("/readyz"), (200, "ok drain\nok tuned\n".to_owned()));
+    assert_eq!(
+        bell.get("/readyz"),
+        (200, "ok startup\nok drain\nok tuned\n".to_owned())
+    );
     let (code, metrics) = bell.get("/metrics");
     assert_eq!(code, 200);
     assert!(metrics.contains("carillon_bell_rings_total 1") && metrics.contains("carillon_build_info{"));
@@ -175,8 +178,8 @@ fn probes_tell_the_truth_and_the_drain_waits_for_its_holders() {
     assert_eq!(code, 503);
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(body["ready"], false);
-    assert_eq!(body["checks"][0]["name"], "drain");
-    assert_eq!(body["checks"][0]["ok"], false);
+    assert_eq!(body["checks"][1]["name"], "drain");
+    assert_eq!(body["checks"][1]["ok"], false);
     assert_eq!(bell.get("/livez").0, 200, "a draining process is alive");
     bell.wait_for("swung out");
     let ended = bell.wait_for("\"message\":\"ended\"");

@@ -16,7 +16,7 @@ use axum::{
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::{Check, Health};
+use super::Health;
 use crate::metrics::Metrics;
 
 /// A bound administration server.
@@ -117,12 +117,7 @@ async fn startupz(State(shared): State<Shared>) -> Response {
 }
 
 async fn readyz(State(shared): State<Shared>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
-    let mut readiness = shared.health.readiness();
-    // Before that, what will have a check may have none yet, and nobody listens.
-    if !shared.health.is_started() {
-        let why = Some("still starting".to_owned());
-        readiness.checks.insert(0, Check { name: "startup", why });
-    }
+    let readiness = shared.health.readiness();
     let status = if readiness.ready() {
         StatusCode::OK
     } else {
@@ -152,28 +147,5 @@ async fn scrape(State(shared): State<Shared>) -> Response {
     match shared.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn nothing_is_ready_before_it_has_started() {
-        let (_drain, watch) = crate::drain::channel();
-        let health = Health::new(watch);
-        let ready = async || {
-            let shared = Shared {
-                health: health.clone(),
-                metrics: Metrics::new().unwrap(),
-            };
-            readyz(State(shared), RawQuery(None), HeaderMap::new())
-                .await
-                .status()
-        };
-        assert_eq!(ready().await, StatusCode::SERVICE_UNAVAILABLE);
-        health.started();
-        assert_eq!(ready().await, StatusCode::OK);
     }
 }

@@ -6,9 +6,8 @@
 //! *Ready?* (`/readyz`) This process' own path works. Every part of the path has a named check, and whoever notices
 //! pushes the result: [`Health::register`] gives a [`CheckHandle`] to `pass` and `fail`. Parts that keep their own
 //! state are asked instead, by [`Health::observe`]. The answer lists every check, and for one that fails what to do
-//! about it. While draining, the check `drain` fails. What others lack is a note ([`Health::note`]): whoever looks is
-//! told, and the process stays ready, because taking it out of service would help nobody. Nothing is ready before it has
-//! started.
+//! about it. Until the process has started the check `startup` fails, and while draining the check `drain`. What others lack is a note ([`Health::note`]): whoever looks is
+//! told, and the process stays ready, because taking it out of service would help nobody.
 //!
 //! *Started?* (`/startupz`) The process has said [`Health::started`]: settings and policy are read and its listeners
 //! are bound. It does not wait for Redis, or a Redis outage would turn into a crash loop.
@@ -17,13 +16,14 @@
 //! let (_drain, watch) = carillon_chassis::drain::channel();
 //! let health = carillon_chassis::health::Health::new(watch);
 //! let redis = health.register("redis");
+//! health.started();
 //! assert!(!health.readiness().ready(), "a check that nobody passed yet fails");
 //! redis.pass();
 //! assert!(health.readiness().ready());
 //! redis.fail("no answer for 3 s from redis:6379; is it up, and redis.url right?");
 //! assert_eq!(
 //!     health.readiness().to_string(),
-//!     "ok drain\nfail redis: no answer for 3 s from redis:6379; is it up, and redis.url right?\n"
+//!     "ok startup\nok drain\nfail redis: no answer for 3 s from redis:6379; is it up, and redis.url right?\n"
 //! );
 //! ```
 
@@ -145,10 +145,18 @@ impl Health {
             .drain
             .is_draining()
             .then(|| "draining: this process is ending".to_owned());
-        let mut checks = vec![Check {
-            name: "drain",
-            why: drain,
-        }];
+        // Before that, what will have a check may have none yet, and nobody listens.
+        let startup = (!self.is_started()).then(|| "still starting".to_owned());
+        let mut checks = vec![
+            Check {
+                name: "startup",
+                why: startup,
+            },
+            Check {
+                name: "drain",
+                why: drain,
+            },
+        ];
         for (name, why) in self.0.checks.lock().iter() {
             checks.push(Check {
                 name,
@@ -283,7 +291,13 @@ mod tests {
         let redis = health.register("redis");
         redis.pass();
         health.observe(|| vec![("channel", None)]);
-        assert_eq!(health.readiness().to_string(), "ok drain\nok redis\nok channel\n");
+        assert_eq!(
+            health.readiness().to_string(),
+            "fail startup: still starting\nok drain\nok redis\nok channel\n"
+        );
+        assert!(!health.readiness().ready(), "nothing is before it has started");
+        health.started();
+        assert!(health.readiness().ready());
         drop(redis);
         assert!(
             health
@@ -293,21 +307,27 @@ mod tests {
         );
         health.register("redis").pass();
         drain.start(Duration::from_secs(1));
-        assert!(health.readiness().to_string().starts_with("fail drain: draining"));
+        assert!(
+            health
+                .readiness()
+                .to_string()
+                .starts_with("ok startup\nfail drain: draining")
+        );
         assert!(!health.readiness().ready());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_note_is_told_and_leaves_ready() {
         let health = Health::new(drain::channel().1);
+        health.started();
         health.note("dispatchers", Some("none is alive".into()));
         assert_eq!(
             health.readiness().to_string(),
-            "ok drain\nnote dispatchers: none is alive\n"
+            "ok startup\nok drain\nnote dispatchers: none is alive\n"
         );
         assert!(health.readiness().ready());
         health.note("dispatchers", None);
-        assert_eq!(health.readiness().to_string(), "ok drain\n");
+        assert_eq!(health.readiness().to_string(), "ok startup\nok drain\n");
     }
 
     #[tokio::test(start_paused = true)]
