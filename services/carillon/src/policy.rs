@@ -8,7 +8,7 @@ use carillon_chassis::{
     policy_file::{self, PolicyMetrics},
     run::Chassis,
 };
-use carillon_model::policy::Policy;
+use carillon_model::policy::{Policy, PolicyErrors};
 
 use crate::settings::Settings;
 
@@ -56,15 +56,20 @@ pub(crate) fn watch(
     Ok(policy)
 }
 
+/// What an operator wrote into the broker.
+pub(crate) fn of_snapshot(snapshot: &PolicySnapshot) -> Result<Policy, PolicyErrors> {
+    let mut policy = Policy::parse_yaml(&String::from_utf8_lossy(&snapshot.document))?;
+    // Whoever wrote it looks for the name that it gave.
+    policy.revision = snapshot.revision.as_str().into();
+    Ok(policy)
+}
+
 fn take(snapshot: &PolicySnapshot, metrics: &PolicyMetrics, writer: &LiveWriter<Policy>) {
     let revision = snapshot.revision.as_str();
-    let text = String::from_utf8_lossy(&snapshot.document);
-    match Policy::parse_yaml(&text) {
-        Ok(mut policy) => {
+    match of_snapshot(snapshot) {
+        Ok(policy) => {
             tracing::info!(revision, "took the policy from the broker");
             metrics.replaced(revision);
-            // Whoever wrote it looks for the name that it gave.
-            policy.revision = revision.into();
             writer.replace(policy);
         }
         Err(problems) => {

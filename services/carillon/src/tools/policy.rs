@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use carillon_broker::PolicySnapshot;
 use carillon_chassis::{policy_file::PolicyFileError, run::Misconfigured};
 use carillon_model::{
     Room,
@@ -21,7 +20,7 @@ use super::{
     printer::{BAD, FAINT, GOOD, NAME, Printer, styled},
     run,
 };
-use crate::{broker, settings::Settings};
+use crate::{broker, policy::of_snapshot, settings::Settings};
 
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
@@ -111,17 +110,13 @@ async fn in_force(settings: &Settings) -> anyhow::Result<(Policy, String)> {
     let snapshot = broker::redis(settings)?.load_policy().await;
     let snapshot =
         snapshot.context("which policy is in force is not known; name a file with --policy.file")?;
-    let Some(PolicySnapshot { revision, document }) = snapshot else {
+    let Some(snapshot) = snapshot else {
         let from = "the built-in policy, as there is none in Redis; name a file with --policy.file";
         return Ok((Policy::default_policy(), from.to_owned()));
     };
-    let policy = Policy::parse_yaml(&String::from_utf8_lossy(&document));
-    let policy =
-        policy.with_context(|| format!("the operator's policy in Redis, revision {revision}, is wrong"))?;
-    Ok((
-        policy,
-        format!("the operator's policy in Redis, revision {revision}"),
-    ))
+    let from = format!("the operator's policy in Redis, revision {}", snapshot.revision);
+    let policy = of_snapshot(&snapshot).with_context(|| format!("{from}, is wrong"))?;
+    Ok((policy, from))
 }
 
 async fn explain(
