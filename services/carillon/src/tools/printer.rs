@@ -1,8 +1,8 @@
 //! The one way out for what the tools print.
 //!
 //! What was asked for goes to standard output, as text for people or as one JSON object a line for programs; what a
-//! person should know besides goes to standard error, and there a program finds why a tool failed. Colours are left out where no terminal reads them or `NO_COLOR`
-//! is set. A reader that goes (`carillon tail | head`) ends the tool, and that is no failure.
+//! person should know besides goes to standard error, and there a program finds why a tool failed. Colours are left out
+//! where no terminal reads them or `NO_COLOR` is set. A reader that goes (`carillon tail | head`) ends the tool, and that is no failure.
 
 use std::io::{self, Write as _};
 

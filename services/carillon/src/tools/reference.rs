@@ -62,7 +62,9 @@ const INTRODUCTION: &str = "# The command line\n\n\
     One binary: the services, and the tools for people. Every command shows its help with `--help`, examples included; \
     this page is made of it (`make docs`), and a test runs every example.\n\n\
     What was asked for goes to standard output: text, or with `--output json` one JSON object a line. Everything else goes \
-    to standard error, where a program that asked for JSON finds why a command failed: `{ \"error\": …, \"exit_code\": 1 }`. Colours and progress appear on terminals only, and `NO_COLOR=1` takes the colours away. Exit codes: \
+    to standard error, where a program that asked for JSON finds why a command failed: \
+    `{ \"error\": …, \"exit_code\": 1 }`. Colours and progress appear on terminals only, and `NO_COLOR=1` takes the \
+    colours away. Exit codes: \
     0 done, 1 failed, 64 bad usage, settings or policy.\n\n\
     The tools read the same [settings](settings.md) as the services, from the same places: `carillon.yaml`, \
     `CARILLON_REDIS__URL`, `--redis.url`.\n";

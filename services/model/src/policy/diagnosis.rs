@@ -24,8 +24,8 @@ pub(super) fn diagnose(text: &str) -> Option<(Vec<PolicyError>, Document)> {
     // What is no document at all has no parts to look at.
     value.as_object()?;
     let mut found: Vec<PolicyError> = Vec::new();
-    // How often each place was filled.
-    let mut filled: Vec<(String, usize)> = Vec::new();
+    // Each place as often as it was filled.
+    let mut filled: Vec<String> = Vec::new();
     while found.len() <= MOST {
         let error = match serde_path_to_error::deserialize::<_, Document>(&value) {
             Ok(document) => return (!found.is_empty()).then_some((found, document)),
@@ -45,8 +45,8 @@ pub(super) fn diagnose(text: &str) -> Option<(Vec<PolicyError>, Document)> {
             let path = path.clone();
             found.push(PolicyError { path, message });
         }
-        let times = filled.iter().filter(|(at, _)| *at == path).count();
-        filled.push((path, times));
+        let times = filled.iter().filter(|at| **at == path).count();
+        filled.push(path);
         let filling = match times {
             _ if message.starts_with("unknown field") => None,
             0 => Some(json!("")),
