@@ -48,22 +48,30 @@ async fn a_session_that_sends_too_quickly_is_told_when_to_go_on() {
     assert_eq!(other.ask("chat message", "1").await["ok"], true);
 }
 
-#[tokio::test]
-async fn a_session_that_floods_is_closed_with_a_reason() {
-    let settings = TransportSettings {
+/// One event a second, two at once; twenty are borne.
+fn few_events() -> TransportSettings {
+    TransportSettings {
         events: 1,
         events_at_once: 2,
         ..TransportSettings::default()
-    };
-    let gateway = Gateway::start(settings).await;
+    }
+}
+
+async fn is_closed_for_flooding(gateway: &Gateway, client: &mut Client) {
+    client.closed().await;
+    gateway
+        .until("it is counted", |gateway| gateway.metric(CLOSED, "flooding") == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_session_that_floods_is_closed_with_a_reason() {
+    let gateway = Gateway::start(few_events()).await;
     let mut flooding = Client::connect(gateway.address, "{}").await;
     for _ in 0..21 {
         flooding.send(r#"42["chat message","x"]"#).await;
     }
-    flooding.closed().await;
-    gateway
-        .until("it is counted", |gateway| gateway.metric(CLOSED, "flooding") == 1)
-        .await;
+    is_closed_for_flooding(&gateway, &mut flooding).await;
     let mut other = Client::connect(gateway.address, "{}").await;
     assert_eq!(other.ask("chat message", "1").await["ok"], true);
 }
@@ -71,12 +79,7 @@ async fn a_session_that_floods_is_closed_with_a_reason() {
 /// What nobody answers is bounded as well: acknowledgements, and what hangs on them.
 #[tokio::test]
 async fn a_session_that_floods_with_acknowledgements_is_closed_too() {
-    let settings = TransportSettings {
-        events: 1,
-        events_at_once: 2,
-        ..TransportSettings::default()
-    };
-    let gateway = Gateway::start(settings).await;
+    let gateway = Gateway::start(few_events()).await;
     let mut flooding = Client::connect(gateway.address, "{}").await;
     for id in 0..19 {
         flooding.send(&format!("43{id}[]")).await;
@@ -86,10 +89,7 @@ async fn a_session_that_floods_with_acknowledgements_is_closed_too() {
     for id in 0..21 {
         flooding.send(&format!("43{id}[]")).await;
     }
-    flooding.closed().await;
-    gateway
-        .until("it is counted", |gateway| gateway.metric(CLOSED, "flooding") == 1)
-        .await;
+    is_closed_for_flooding(&gateway, &mut flooding).await;
 }
 
 #[tokio::test]

@@ -1,22 +1,24 @@
 //! NDJSON: what a stream may hold, and that all of it is given back.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::Semaphore,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::JoinHandle,
     time::timeout,
 };
 
 use crate::{
-    fixture::{Fault, Fixture, standstill, until},
+    fixture::{Fixture, standstill, until},
+    hanging::Hanging,
     streams::{Open, PATIENCE, chunk, data, message, raw},
 };
 
@@ -69,81 +71,69 @@ async fn a_line_that_has_begun_counts_in_what_all_may_hold() {
     fixture.post(large).await.is_accepted();
 }
 
-/// What a stream has in hand at most: `WINDOW` in `stream.rs`.
-pub(crate) const WINDOW: usize = 128;
+/// A body that is sent whether or not anybody reads it.
+struct Flood {
+    total: usize,
+    sent: Arc<AtomicUsize>,
+    reading: OwnedReadHalf,
+    sender: JoinHandle<OwnedWriteHalf>,
+}
+
+impl Flood {
+    fn start(socket: TcpStream, lines: &[u8]) -> Self {
+        let (reading, mut writing) = socket.into_split();
+        let body = [chunk(lines), b"0\r\n\r\n".to_vec()].concat();
+        let (total, sent) = (body.len(), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&sent);
+        let sender = tokio::spawn(async move {
+            while counted.load(Relaxed) < body.len() {
+                let written = writing.write(&body[counted.load(Relaxed)..]).await.unwrap();
+                counted.fetch_add(written, Relaxed);
+            }
+            writing
+        });
+        Self {
+            total,
+            sent,
+            reading,
+            sender,
+        }
+    }
+
+    /// Everything that is answered, to the end.
+    async fn answers(mut self) -> String {
+        let mut told = Vec::new();
+        let mut buffer = vec![0; 1 << 16];
+        while !told.ends_with(b"\r\n0\r\n\r\n") {
+            let length = timeout(PATIENCE, self.reading.read(&mut buffer))
+                .await
+                .unwrap()
+                .unwrap();
+            assert!(length > 0, "it was closed");
+            told.extend_from_slice(&buffer[..length]);
+        }
+        drop(self.sender.await.unwrap());
+        String::from_utf8(told).unwrap()
+    }
+}
+
+/// With a thousand bytes each, 30 MB, of which the kernel buffers a few.
+const LINES: usize = 30_000;
 
 #[tokio::test]
 async fn while_the_broker_hangs_a_stream_is_read_no_further_than_a_window() {
-    let fixture = Fixture::with(|settings| {
-        settings.buffered_bytes = 4 << 20;
-        settings.write_timeout = Duration::from_secs(600);
-    })
-    .await;
-    let (lobby, other) = fixture.apart();
-    let partition = fixture.partition(&lobby);
-    let permits = Arc::new(Semaphore::new(0));
-    fixture.broker.fail_at(partition, Fault::Wait(permits.clone()));
-    let socket = raw(&fixture, 1 << 20).await;
-    let (mut reading, mut writing) = socket.into_split();
-    // 30 MB, of which the kernel buffers a few.
-    let lines = 30_000;
+    let hanging = Hanging::start().await;
+    let (fixture, room) = (&hanging.fixture, &hanging.room);
     let long = "x".repeat(1_000);
-    let body: Vec<String> = (0..lines)
-        .map(|n| message(&lobby, format!("{n} {long}")))
-        .collect();
-    let body = [chunk(body.concat().as_bytes()), b"0\r\n\r\n".to_vec()].concat();
-    let (total, sent) = (body.len(), Arc::new(AtomicUsize::new(0)));
-    let counted = Arc::clone(&sent);
-    let sender = tokio::spawn(async move {
-        while counted.load(Relaxed) < body.len() {
-            let written = writing.write(&body[counted.load(Relaxed)..]).await.unwrap();
-            counted.fetch_add(written, Relaxed);
-        }
-        writing
-    });
-    let windows = || fixture.broker.windows(partition);
-
-    until(|| windows().len() == 1).await;
-    let stood = standstill(&fixture, &other, || sent.load(Relaxed)).await;
-    assert!(
-        stood < total / 2,
-        "{stood} of {total} bytes were taken, and nothing was written"
-    );
-    assert_eq!(fixture.arrivals("ndjson"), 0);
-
-    // The broker takes one window: one more is read, and no more.
-    permits.add_permits(1);
-    until(|| windows().len() == 2).await;
-    let stood = standstill(&fixture, &other, || sent.load(Relaxed)).await;
-    assert!(
-        stood < total / 2,
-        "{stood} of {total} bytes were taken, and one window was written"
-    );
-    assert_eq!(fixture.arrivals("ndjson"), windows()[0]);
-    assert_eq!(windows().len(), 2);
-    assert!(
-        windows().iter().all(|window| *window <= WINDOW),
-        "{:?}",
-        windows()
-    );
-
-    // It goes on, and so does everything.
-    permits.add_permits(Semaphore::MAX_PERMITS / 2);
-    let mut told = Vec::new();
-    let mut buffer = vec![0; 1 << 16];
-    while !told.ends_with(b"\r\n0\r\n\r\n") {
-        let length = timeout(PATIENCE, reading.read(&mut buffer))
-            .await
-            .unwrap()
-            .unwrap();
-        assert!(length > 0, "it was closed");
-        told.extend_from_slice(&buffer[..length]);
-    }
-    drop(sender.await.unwrap());
-    let answers = String::from_utf8(told).unwrap();
-    assert_eq!(answers.matches("\"status\":202").count(), lines);
-    let data = data(&fixture, &lobby).await;
-    assert_eq!(data.len(), lines);
+    let lines: String = (0..LINES).map(|n| message(room, format!("{n} {long}"))).collect();
+    let flood = Flood::start(raw(fixture, 1 << 20).await, lines.as_bytes());
+    hanging
+        .is_read_by_windows("ndjson", flood.total, || flood.sent.load(Relaxed))
+        .await;
+    let answers = flood.answers().await;
+    assert_eq!(answers.matches("\"status\":202").count(), LINES);
+    let data = data(fixture, room).await;
+    assert_eq!(data.len(), LINES);
     for (n, data) in data.iter().enumerate() {
         assert!(
             data.as_str().unwrap().starts_with(&format!("{n} ")),
@@ -155,39 +145,17 @@ async fn while_the_broker_hangs_a_stream_is_read_no_further_than_a_window() {
 #[tokio::test]
 async fn who_does_not_read_answers_is_not_read() {
     let fixture = Fixture::with(|settings| settings.buffered_bytes = 4 << 20).await;
-    let socket = raw(&fixture, 4_096).await;
-    let (mut reading, mut writing) = socket.into_split();
-    // 30 MB of lines, wrong ones, so that nothing but the answers can hold them up.
-    let lines = 30_000;
+    // Wrong ones, so that nothing but the answers can hold them up.
     let line = format!("{{\"{}\":1}}\n", "x".repeat(1_000));
-    let body = [chunk(&line.as_bytes().repeat(lines)), b"0\r\n\r\n".to_vec()].concat();
-    let (total, sent) = (body.len(), Arc::new(AtomicUsize::new(0)));
-    let counted = Arc::clone(&sent);
-    let sender = tokio::spawn(async move {
-        while counted.load(Relaxed) < body.len() {
-            let written = writing.write(&body[counted.load(Relaxed)..]).await.unwrap();
-            counted.fetch_add(written, Relaxed);
-        }
-        writing
-    });
+    let lines = line.as_bytes().repeat(LINES);
+    let flood = Flood::start(raw(&fixture, 4_096).await, &lines);
     until(|| fixture.arrivals("ndjson") > 0).await;
-    let stood = standstill(&fixture, "lobby", || sent.load(Relaxed)).await;
-    assert!(stood < total, "all of it was taken, and no answer was");
+    let stood = standstill(&fixture, "lobby", || flood.sent.load(Relaxed)).await;
+    assert!(stood < flood.total, "all of it was taken, and no answer was");
     let answered = fixture.arrivals("ndjson");
-    assert!(answered < lines, "{answered} lines were read, and no answer was");
+    assert!(answered < LINES, "{answered} lines were read, and no answer was");
     // As soon as the answers are read, so is the rest.
-    let mut told = Vec::new();
-    let mut buffer = vec![0; 1 << 16];
-    while !told.ends_with(b"\r\n0\r\n\r\n") {
-        let length = timeout(PATIENCE, reading.read(&mut buffer))
-            .await
-            .unwrap()
-            .unwrap();
-        assert!(length > 0, "it was closed");
-        told.extend_from_slice(&buffer[..length]);
-    }
-    drop(sender.await.unwrap());
-    let answers = String::from_utf8(told).unwrap();
-    assert_eq!(answers.matches("\"status\":422").count(), lines);
+    let answers = flood.answers().await;
+    assert_eq!(answers.matches("\"status\":422").count(), LINES);
     assert!(!answers.contains("\"status\":503"), "back-pressure, not refusals");
 }

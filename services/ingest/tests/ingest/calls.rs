@@ -12,13 +12,13 @@ use std::{
 use carillon_broker::BrokerError;
 use carillon_model::{Data, Message, Sender};
 use futures::{SinkExt, StreamExt, channel::mpsc, stream};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tonic::{Code, Request, Status, Streaming, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    bounds::WINDOW,
     fixture::{Fault, Fixture, hashed, standstill, until},
+    hanging::Hanging,
 };
 
 #[allow(missing_docs, unreachable_pub, clippy::all)] // generated; the .proto says what everything is
@@ -463,18 +463,10 @@ fn large(room: &str, n: usize) -> PublishRequest {
 #[tokio::test]
 async fn while_the_broker_hangs_no_stream_is_read_further_than_a_window() {
     for one_answer in [false, true] {
-        let fixture = Fixture::with(|settings| {
-            settings.buffered_bytes = 4 << 20;
-            settings.write_timeout = Duration::from_secs(600);
-        })
-        .await;
-        let (lobby, other) = fixture.apart();
-        let partition = fixture.partition(&lobby);
-        let permits = Arc::new(Semaphore::new(0));
-        fixture.broker.fail_at(partition, Fault::Wait(permits.clone()));
-        let mut client = client(&fixture).await;
+        let hanging = Hanging::start().await;
+        let (fixture, room) = (&hanging.fixture, hanging.room.clone());
+        let mut client = client(fixture).await;
         let (sender, requests) = mpsc::channel(0);
-        let room = lobby.clone();
         let sent = sending(sender, MANY, move |n| large(&room, n));
         let answered = tokio::spawn(async move {
             if one_answer {
@@ -490,36 +482,11 @@ async fn while_the_broker_hangs_no_stream_is_read_further_than_a_window() {
             }
             read
         });
-        let windows = || fixture.broker.windows(partition);
-
-        until(|| windows().len() == 1).await;
-        let stood = standstill(&fixture, &other, || sent.load(Relaxed)).await;
-        assert!(
-            stood < MANY / 2,
-            "{stood} of {MANY} were taken, and none was written"
-        );
-        assert_eq!(fixture.arrivals("grpc"), 0);
-
-        // The broker takes one window: one more is read, and no more.
-        permits.add_permits(1);
-        until(|| windows().len() == 2).await;
-        let stood = standstill(&fixture, &other, || sent.load(Relaxed)).await;
-        assert!(
-            stood < MANY / 2,
-            "{stood} of {MANY} were taken, and one window was written"
-        );
-        assert_eq!(fixture.arrivals("grpc"), windows()[0]);
-        assert_eq!(windows().len(), 2);
-        assert!(
-            windows().iter().all(|window| *window <= WINDOW),
-            "{:?}",
-            windows()
-        );
-
-        // It goes on, and so does everything.
-        permits.add_permits(Semaphore::MAX_PERMITS / 2);
+        hanging
+            .is_read_by_windows("grpc", MANY, || sent.load(Relaxed))
+            .await;
         assert_eq!(answered.await.unwrap(), MANY as u64);
-        let data = data(&fixture, &lobby).await;
+        let data = data(fixture, &hanging.room).await;
         assert_eq!(data.len(), MANY);
         for (n, data) in data.iter().enumerate() {
             assert!(data.starts_with(&format!("\"{n} ")), "{n}: {data}");

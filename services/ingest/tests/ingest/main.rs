@@ -7,6 +7,7 @@ mod bounds;
 mod calls;
 mod cloud_events;
 mod fixture;
+mod hanging;
 mod health;
 mod keys;
 mod membership;
