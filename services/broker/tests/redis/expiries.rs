@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use carillon_broker::{
     Append, AppendOutcome, Broker as _, ChannelAppend, Channels as _, DeadLetterSource, DeadLetters as _,
-    Fenced, Incarnation, LeaseName, Leases as _, Lists as _, Member, Membership as _, NewMessage,
-    Presence as _, Queue as _, Record, RecordEntry, Rooms as _, ServiceKind, TakeOutcome,
+    Fenced, Incarnation, LeaseName, Leases as _, Lists as _, Membership as _, NewMessage, Presence as _,
+    Queue as _, Record, RecordEntry, Rooms as _, ServiceKind, TakeOutcome,
     presence::{EMPTY_PRESENCE_KEPT, PRESENCE_KEPT, PresenceStatement},
     queue::IdempotencyKey,
     redis::{Mode, RedisBroker},
@@ -14,7 +14,10 @@ use carillon_broker::{
 };
 use carillon_model::{Offset, Room, policy::HistoryLimits};
 
-use crate::{server::Server, subject::options};
+use crate::{
+    server::Server,
+    subject::{gateway_member, options},
+};
 
 /// What the test asks for; renewals ask for more than twice as much as what they prolong.
 const LEASE: Duration = Duration::from_secs(600);
@@ -74,18 +77,7 @@ async fn use_it(broker: &RedisBroker, server: &Server) {
         Incarnation::new("gateway-0", "1"),
         Incarnation::new("dispatcher-0", "1"),
     );
-    let member = Member {
-        kind: ServiceKind::Gateway,
-        incarnation: gateway.clone(),
-        address: "127.0.0.1:3000".to_owned(),
-        version: String::new(),
-        capacity: 1,
-        sessions: 0,
-        last_probe: None,
-        draining: false,
-        policy_revision: String::new(),
-    };
-    broker.register(&member, ALIVE).await.unwrap();
+    broker.register(&gateway_member(&gateway), ALIVE).await.unwrap();
     assert!(broker.renew(&gateway, RENEWED_ALIVE).await.unwrap());
     broker
         .add_routes(partition, std::slice::from_ref(&room), &gateway)

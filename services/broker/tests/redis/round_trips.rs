@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use carillon_broker::{
     Append, AppendOutcome, Broker as _, ChannelAppend, ChannelReader, Channels as _, Fenced, FencingToken,
-    Incarnation, Leases as _, Member, Membership as _, NewMessage, Queue as _, QueueReader, Record,
-    RecordEntry, ServiceKind,
+    Incarnation, Leases as _, Membership as _, NewMessage, Queue as _, QueueReader, Record, RecordEntry,
     redis::{Mode, RedisBroker},
 };
 use carillon_model::{Offset, Partition, Room, policy::HistoryLimits};
 
-use crate::{server::Server, subject::options};
+use crate::{
+    server::Server,
+    subject::{gateway_member, options},
+};
 
 /// Batches that are counted.
 const BATCHES: u64 = 200;
@@ -78,18 +80,7 @@ impl Path {
         let room = Room::new("arrivals").unwrap();
         let partition = broker.partitions().partition_of(&room);
         let gateway = Incarnation::new("gateway-0", "1");
-        let member = Member {
-            kind: ServiceKind::Gateway,
-            incarnation: gateway.clone(),
-            address: "127.0.0.1:3000".to_owned(),
-            version: String::new(),
-            capacity: 1,
-            sessions: 0,
-            last_probe: None,
-            draining: false,
-            policy_revision: String::new(),
-        };
-        broker.register(&member, MINUTE).await.unwrap();
+        broker.register(&gateway_member(&gateway), MINUTE).await.unwrap();
         let owner = Incarnation::new("dispatcher-0", "1");
         let grant = broker
             .acquire_partition(partition, &owner, MINUTE, Offset::ZERO)

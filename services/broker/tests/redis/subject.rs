@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use carillon_broker::{
-    SharedBroker,
+    Incarnation, Member, ServiceKind, SharedBroker,
     conformance::{Capability, Installation, Subject},
     redis::{Mode, RedisBroker, RedisOptions},
 };
@@ -71,6 +71,21 @@ impl Redis {
             options,
             installations: AtomicU64::new(0),
         }
+    }
+}
+
+/// A gateway as it registers itself.
+pub(crate) fn gateway_member(gateway: &Incarnation) -> Member {
+    Member {
+        kind: ServiceKind::Gateway,
+        incarnation: gateway.clone(),
+        address: "127.0.0.1:3000".to_owned(),
+        version: String::new(),
+        capacity: 1,
+        sessions: 0,
+        last_probe: None,
+        draining: false,
+        policy_revision: String::new(),
     }
 }
 
