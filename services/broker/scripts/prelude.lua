@@ -1,7 +1,11 @@
 -- What all scripts share. Each file of this folder is sent behind this text, behind a shebang with its flags.
--- A server's life: another one means that writes may have been taken back.
+-- The identity of process and data: another one means that writes may have been taken back. A demoted primary may keep its
+-- replication ID and hold old data, so the role is part of the same look.
 local function life()
   local info = redis.call('INFO', 'server', 'replication')
+  if not string.find(info, 'role:master', 1, true) then
+    error({ err = "READONLY You can't write against a read only replica." })
+  end
   return string.match(info, 'run_id:(%w+)') .. ':' .. string.match(info, 'master_replid:(%w+)')
 end
 

@@ -3,13 +3,15 @@
 use async_trait::async_trait;
 use carillon_model::Partition;
 
-use crate::{Incarnation, Life, Result};
+use crate::{BrokerError, Incarnation, Life, Result};
 
 /// Looks at the servers behind the broker.
 #[async_trait]
 pub trait Health: Send + Sync {
     /// The lives of the servers that hold the partitions and, if asked, a gateway's channel. Asked each second; it
-    /// looks at the present primaries, and connections to servers that are primaries no more are given up.
+    /// looks at the present primaries, all at once, and gives up connections to servers that are not primaries any more.
+    ///
+    /// A server that does not answer keeps the life it had, and [`Lives::problem`] says so.
     async fn lives(&self, channel: Option<&Incarnation>) -> Result<Lives>;
 
     /// How full the fullest server is.
@@ -26,6 +28,8 @@ pub struct Lives {
     pub partitions: Vec<Life>,
     /// The server of the channel that was asked for.
     pub channel: Option<Life>,
+    /// Why not every server answered, if one did not.
+    pub problem: Option<BrokerError>,
 }
 
 impl Lives {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use carillon_broker::Lives;
+use carillon_broker::{BrokerError, Lives};
 use carillon_model::Partition;
 use tokio::{
     sync::watch,
@@ -39,6 +39,17 @@ impl Seen {
         self.changes.get(partition.index()).copied().unwrap_or(0)
     }
 
+    /// The broker, or one of its servers, did not answer.
+    fn failed(&mut self, error: &BrokerError) {
+        if self.error.is_none() {
+            warn!(%error, "the broker does not answer; waiting for it");
+        } else {
+            debug!(%error, "the broker still does not answer");
+        }
+        self.up_since = None;
+        self.error = Some(error.to_string());
+    }
+
     /// Takes a look's answer in; which partitions changed.
     fn take(&mut self, lives: Lives) -> Vec<Partition> {
         let before = self.lives.replace(Arc::new(lives));
@@ -64,23 +75,20 @@ pub(crate) async fn watch_lives(shared: &Shared, seen: watch::Sender<Seen>) {
         every.tick().await;
         match shared.call("lives", shared.broker.lives(None)).await {
             Ok(lives) => seen.send_modify(|seen| {
-                seen.up_since.get_or_insert_with(Instant::now);
-                seen.error = None;
+                match &lives.problem {
+                    None => {
+                        seen.up_since.get_or_insert_with(Instant::now);
+                        seen.error = None;
+                    }
+                    Some(error) => seen.failed(error),
+                }
                 let changed = seen.take(lives);
                 if !changed.is_empty() {
                     shared.metrics.failovers.inc_by(changed.len() as u64);
                     warn!(partitions = ?changed, "the server of these partitions failed over or restarted; reading them again");
                 }
             }),
-            Err(error) => seen.send_modify(|seen| {
-                if seen.error.is_none() {
-                    warn!(%error, "the broker does not answer; waiting for it");
-                } else {
-                    debug!(%error, "the broker still does not answer");
-                }
-                seen.up_since = None;
-                seen.error = Some(error.to_string());
-            }),
+            Err(error) => seen.send_modify(|seen| seen.failed(&error)),
         }
     }
 }

@@ -1,18 +1,21 @@
 //! One call: a command or a script on the server of a key, within its time.
 //!
 //! It is repeated only after answers that say that nothing was executed: the slot is elsewhere, is being moved, or the
-//! server is not ready. A lost answer is never repeated here.
+//! server is not ready. A lost answer to a write is never repeated here.
+//!
+//! `WAIT` follows only where a message is at stake. Routes, leases and liveness are made anew after a failover, and must
+//! not stop when the replicas are away.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redis::{Cmd, RedisError, ToRedisArgs, Value, cmd};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     RedisOptions,
     classify::{Verdict, classify},
     keys::slot,
-    node::{Lane, PooledLane},
+    node::{Lane, Node, PooledLane},
     scripts::Script,
     topology::Topology,
 };
@@ -32,6 +35,39 @@ pub(super) struct Call {
     /// For a script: the same call with the script's text.
     with_text: Option<Cmd>,
     writes: bool,
+    urgent: bool,
+}
+
+/// The connection of an attempt.
+enum Connection {
+    Pooled(PooledLane),
+    /// The connection that renewals and looks share.
+    Control(Arc<Node>, Lane),
+}
+
+impl Connection {
+    async fn of(node: &Arc<Node>, urgent: bool) -> Result<Self> {
+        if urgent {
+            Ok(Self::Control(Arc::clone(node), node.control_lane().await?))
+        } else {
+            Ok(Self::Pooled(node.lane().await?))
+        }
+    }
+
+    fn lane(&mut self) -> &mut Lane {
+        match self {
+            Self::Pooled(lane) => lane,
+            Self::Control(_, lane) => lane,
+        }
+    }
+
+    /// It is broken, or has an answer outstanding that belongs to nobody.
+    fn discard(self) {
+        match self {
+            Self::Pooled(lane) => drop(PooledLane::take(lane)),
+            Self::Control(node, _) => node.forget_control(),
+        }
+    }
 }
 
 impl Call {
@@ -43,6 +79,7 @@ impl Call {
             script: None,
             with_text: None,
             writes: false,
+            urgent: false,
         }
     }
 
@@ -62,6 +99,7 @@ impl Call {
             script: Some(script),
             with_text: Some(with_text),
             writes: script.writes,
+            urgent: false,
         }
     }
 
@@ -80,6 +118,13 @@ impl Call {
         self
     }
 
+    /// The call goes over the connection that waits for nobody: leases and liveness must not run out because others are
+    /// busy.
+    pub(super) fn urgent(mut self) -> Self {
+        self.urgent = true;
+        self
+    }
+
     /// Makes the call.
     pub(super) async fn run(&self, topology: &Topology, options: &RedisOptions) -> Result<Value> {
         let deadline = Instant::now() + options.timeout;
@@ -92,11 +137,15 @@ impl Call {
                 Some(address) => topology.node(address)?,
                 None => topology.of_slot(self.slot).await?,
             };
-            let mut lane = match node.lane().await {
-                Ok(lane) => lane,
+            let connected = timeout_at(deadline, Connection::of(&node, self.urgent)).await;
+            let mut connection = match connected.unwrap_or_else(|_| Err(no_connection(&node))) {
+                Ok(connection) => connection,
                 Err(error) => {
-                    // It may be primary no more: the next call shall know.
-                    let _ = topology.look().await;
+                    // Nothing was sent. If the slot is at another server by now, that one is asked.
+                    let _ = timeout_at(deadline, topology.look()).await;
+                    if ask.is_none() && !topology.holds(&node, self.slot) && Instant::now() < deadline {
+                        continue;
+                    }
                     return Err(error);
                 }
             };
@@ -105,14 +154,25 @@ impl Call {
             } else {
                 &self.command
             };
-            let answer = self
-                .attempt(&mut lane, command, ask.take().is_some(), options)
-                .await;
+            let given_up = node.given_up(connection.lane());
+            let answer = tokio::select! {
+                biased;
+                answer = self.attempt(connection.lane(), command, ask.take().is_some(), options) => answer,
+                () = given_up => Ok(Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into())),
+            };
             let error = match answer {
+                Ok(Ok(_)) if self.is_durable() && !node.is_current(connection.lane()) => {
+                    // Between the server's answer and now it was replaced: what it took may be gone.
+                    connection.discard();
+                    return Err(BrokerError::Unknown(format!(
+                        "{} is not a primary any more",
+                        node.address
+                    )));
+                }
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => error,
                 Err(error) => {
-                    let _ = PooledLane::take(lane);
+                    connection.discard();
                     return Err(error);
                 }
             };
@@ -129,13 +189,17 @@ impl Call {
                     topology.look().await?;
                 }
                 Verdict::Failed { error, broken } => {
+                    let replaced = !node.is_current(connection.lane());
                     if broken {
-                        let _ = PooledLane::take(lane);
+                        connection.discard();
                     }
-                    return Err(error);
+                    if self.writes || !replaced || Instant::now() >= deadline {
+                        return Err(error);
+                    }
+                    // A read that was cut off because the server lost its role is asked again of its successor.
                 }
                 Verdict::Wait | Verdict::SendScript => {
-                    let _ = PooledLane::take(lane);
+                    connection.discard();
                     if Instant::now() + pause >= deadline {
                         return Err(BrokerError::Unavailable(error.to_string()));
                     }
@@ -160,6 +224,11 @@ impl Call {
         }
     }
 
+    /// Whether a message is at stake, so that replicas have to hold it.
+    fn is_durable(&self) -> bool {
+        self.script.is_some_and(|script| script.durable)
+    }
+
     /// Sends the command, and `WAIT` behind a write where replicas are asked for. The outer error is a lost outcome.
     async fn attempt(
         &self,
@@ -175,7 +244,10 @@ impl Call {
             lane.send(command).await
         };
         let answer = answer.await;
-        if self.writes && options.wait_replicas > 0 && answer.is_ok() {
+        if self.is_durable()
+            && options.wait_replicas > 0
+            && answer.as_ref().is_ok_and(|answer| !refused(answer))
+        {
             let milliseconds = u64::try_from(options.timeout.as_millis()).unwrap_or(u64::MAX) / 2;
             let mut wait = cmd("WAIT");
             wait.arg(options.wait_replicas).arg(milliseconds);
@@ -193,5 +265,42 @@ impl Call {
             }
         }
         Ok(answer)
+    }
+}
+
+fn no_connection(node: &Node) -> BrokerError {
+    BrokerError::Unavailable(format!("no connection to {} within the time", node.address))
+}
+
+/// Whether a script's answer says that it wrote nothing. A refusal is final: there is nothing to wait for.
+fn refused(answer: &Value) -> bool {
+    let is_refusal = |value: &Value| matches!(value, Value::BulkString(word) if matches!(&word[..], b"full" | b"reused" | b"dead"));
+    match answer {
+        Value::Nil | Value::Boolean(false) | Value::Int(0) => true,
+        Value::Array(parts) => parts.first().is_some_and(is_refusal),
+        other => is_refusal(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_from_writes() {
+        let word = |word: &str| Value::BulkString(word.as_bytes().to_vec());
+        for (answer, is_refusal) in [
+            (Value::Nil, true),
+            (Value::Int(0), true),
+            (Value::Int(1), false),
+            (word("dead"), true),
+            (word("kept"), false),
+            (word("overrun"), false),
+            (Value::Array(vec![word("full"), Value::Int(9)]), true),
+            (Value::Array(vec![word("reused"), Value::Int(0)]), true),
+            (Value::Array(vec![word("appended")]), false),
+        ] {
+            assert_eq!(refused(&answer), is_refusal, "{answer:?}");
+        }
     }
 }

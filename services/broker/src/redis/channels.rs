@@ -7,14 +7,9 @@ use bytes::Bytes;
 use carillon_model::Offset;
 use redis::cmd;
 
-use super::{
-    RedisBroker,
-    call::Call,
-    queue::{OwnLane, xread},
-    reply, scripts,
-};
+use super::{RedisBroker, call::Call, own_lane::OwnLane, queue::xread, reply, scripts};
 use crate::{
-    BrokerError, ChannelAppend, ChannelItem, ChannelRead, ChannelReader, Channels, Incarnation, Result,
+    BrokerError, ChannelAppend, ChannelItem, ChannelRead, ChannelReader, Channels, Incarnation, Life, Result,
 };
 
 #[async_trait]
@@ -46,6 +41,7 @@ impl Channels for RedisBroker {
             position: 0,
             trimmed: 0,
             lane: OwnLane::default(),
+            life: None,
         }))
     }
 }
@@ -57,6 +53,8 @@ struct RedisChannelReader {
     position: u64,
     trimmed: u64,
     lane: OwnLane,
+    /// Whose data was read last.
+    life: Option<Life>,
 }
 
 #[async_trait]
@@ -66,7 +64,7 @@ impl ChannelReader for RedisChannelReader {
         let (channel, account) = (keys.channel(&self.gateway), keys.channel_account(&self.gateway));
         let mut lost = false;
         let mut commands = redis::pipe();
-        if self.lane.is_broken() {
+        if self.lane.is_broken(&self.broker, &channel) {
             // On a new connection: has this server the channel we know?
             let mut total = cmd("HGET");
             total.arg(&account).arg("total");
@@ -101,6 +99,14 @@ impl ChannelReader for RedisChannelReader {
         commands.add_command(xread(&channel, Offset::new(self.position, 0), limit, block));
         let (values, life) = self.lane.send(&self.broker, &channel, &commands, block).await?;
         self.trimmed = self.position;
+        if self
+            .life
+            .replace(life.clone())
+            .is_some_and(|before| before != life)
+        {
+            // Other data on a connection that stood: the next read asks again whether the channel is the one we know.
+            self.lane = OwnLane::default();
+        }
         let mut items = Vec::new();
         for entry in values
             .into_iter()

@@ -31,7 +31,7 @@ impl DeadLetters for RedisBroker {
         ];
         let call = Call::script(&scripts::BURY_HEAD, &names)
             .arg(token.0)
-            .arg(&*life.0)
+            .arg(self.topology().identities().present(life))
             .arg(head.to_string())
             .arg(reason)
             .arg(source_text(&DeadLetterSource::Queue(head))?);

@@ -1,5 +1,6 @@
 //! What a server must be, looked at one thing after the other: readiness wants the first problem, a person all of them.
 
+use futures::future::join_all;
 use redis::cmd;
 
 use super::{
@@ -33,8 +34,8 @@ impl RedisBroker {
     /// Looks at every server and at what is written down of the installation. Changes nothing. An error: nobody answered.
     pub async fn diagnose(&self) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        for node in self.topology().primaries().await? {
-            findings.extend(self.look_at_server(&node).await?);
+        for found in self.look_at_servers().await? {
+            findings.extend(found?);
         }
         // A server of another mode may hold something else, or send on to where it would be.
         let other = |finding: &Finding| finding.subject == MODE && finding.problem.is_some();
@@ -44,7 +45,14 @@ impl RedisBroker {
         Ok(findings)
     }
 
-    pub(super) async fn look_at_server(&self, node: &Node) -> Result<Vec<Finding>> {
+    /// Looks at all primaries at once: one that does not answer costs its own time only.
+    async fn look_at_servers(&self) -> Result<Vec<Result<Vec<Finding>>>> {
+        let primaries = self.topology().primaries().await?;
+        let looks = primaries.iter().map(|node| self.look_at_server(node));
+        Ok(join_all(looks).await)
+    }
+
+    async fn look_at_server(&self, node: &Node) -> Result<Vec<Finding>> {
         let server = information(node, "server").await?;
         let memory = information(node, "memory").await?;
         let persistence = information(node, "persistence").await?;
@@ -91,8 +99,8 @@ impl RedisBroker {
     pub(super) async fn check_servers(&self, persistence: bool) -> Result<()> {
         // Who was primary when somebody looked last may be gone.
         self.topology().look().await?;
-        for node in self.topology().primaries().await? {
-            for finding in self.look_at_server(&node).await? {
+        for found in self.look_at_servers().await? {
+            for finding in found? {
                 if let Some(problem) = finding.problem
                     && (persistence || finding.subject != PERSISTENCE)
                 {

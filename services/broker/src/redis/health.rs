@@ -1,34 +1,36 @@
 //! How the servers are.
 
 use async_trait::async_trait;
-use indexmap::IndexMap;
+use futures::future::join_all;
 
-use super::{RedisBroker, diagnosis::information, keys::slot, requirements::field};
-use crate::{Broker, Health, Incarnation, Life, Lives, Pressure, Result};
+use super::{RedisBroker, diagnosis::information, keys::slot, requirements::field, topology::Survey};
+use crate::{Broker, BrokerError, Health, Incarnation, Life, Lives, Pressure, Result};
 
 #[async_trait]
 impl Health for RedisBroker {
     async fn lives(&self, channel: Option<&Incarnation>) -> Result<Lives> {
         self.fit().await?;
-        // Who is primary is asked anew each time: that is how a failover is seen by who has nothing to send.
-        self.topology().look().await?;
-        let mut seen: IndexMap<String, Life> = IndexMap::new();
+        // Who is primary is asked anew each time: a process that has nothing to send sees a failover only here.
+        let survey = self.topology().survey().await?;
         let mut partitions = Vec::new();
         for partition in self.partitions().partitions() {
-            partitions.push(self.life_of(&self.keys().queue(partition), &mut seen).await?);
+            partitions.push(self.life_of(&self.keys().queue(partition), &survey)?);
         }
-        let channel = match channel {
-            Some(gateway) => Some(self.life_of(&self.keys().channel(gateway), &mut seen).await?),
-            None => None,
-        };
-        Ok(Lives { partitions, channel })
+        let channel = channel.map(|gateway| self.life_of(&self.keys().channel(gateway), &survey));
+        Ok(Lives {
+            partitions,
+            channel: channel.transpose()?,
+            problem: survey.problem,
+        })
     }
 
     #[allow(clippy::cast_precision_loss)] // a share for people and thresholds
     async fn pressure(&self) -> Result<Pressure> {
         let mut memory: f64 = 0.0;
-        for node in self.topology().primaries().await? {
-            let found = information(&node, "memory").await?;
+        let primaries = self.topology().primaries().await?;
+        let looks = primaries.iter().map(|node| information(node, "memory"));
+        for found in join_all(looks).await {
+            let found = found?;
             let number = |name: &str| field(&found, name).parse::<u64>().unwrap_or(0);
             let limit = number("maxmemory");
             if limit > 0 {
@@ -45,13 +47,11 @@ impl Health for RedisBroker {
 }
 
 impl RedisBroker {
-    async fn life_of(&self, key: &str, seen: &mut IndexMap<String, Life>) -> Result<Life> {
-        let node = self.topology().of_slot(slot(key)).await?;
-        if let Some(life) = seen.get(&*node.address) {
-            return Ok(life.clone());
-        }
-        let life = self.topology().life(&node).await?;
-        seen.insert(node.address.to_string(), life.clone());
-        Ok(life)
+    fn life_of(&self, key: &str, survey: &Survey) -> Result<Life> {
+        let address = self.topology().known(slot(key));
+        let life = address.as_deref().and_then(|address| survey.life(address));
+        life.cloned().ok_or_else(|| {
+            BrokerError::Unavailable(format!("the primary of slot {} has just changed", slot(key)))
+        })
     }
 }

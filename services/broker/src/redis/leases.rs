@@ -31,7 +31,7 @@ impl Leases for RedisBroker {
             return Ok(None);
         };
         let [token, stand] = reply::tuple(granted)?;
-        let state = reply::partition(stand)?;
+        let state = self.partition_state(stand).await?;
         let token = FencingToken(reply::unsigned(token)?);
         Ok(Some(PartitionGrant {
             token,
@@ -63,7 +63,8 @@ impl Leases for RedisBroker {
         let names = [self.keys().lease(lease)];
         let call = Call::script(&scripts::RENEW_LEASE, &names)
             .arg(token.0)
-            .arg(milliseconds(lasts));
+            .arg(milliseconds(lasts))
+            .urgent();
         Ok(reply::number(self.call(call).await?)? == 1)
     }
 

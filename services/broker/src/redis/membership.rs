@@ -28,7 +28,8 @@ impl Membership for RedisBroker {
         let renew = Call::command("PEXPIRE", &alive)
             .arg(&alive)
             .arg(milliseconds(alive_for))
-            .writing();
+            .writing()
+            .urgent();
         Ok(reply::number(self.call(renew).await?)? == 1)
     }
 

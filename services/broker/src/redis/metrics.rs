@@ -19,6 +19,8 @@ pub struct RedisMetrics {
     round_trips: IntCounterVec,
     call_seconds: Histogram,
     connections: IntCounterVec,
+    looks: IntCounterVec,
+    replication_id_changes: IntCounterVec,
 }
 
 impl RedisMetrics {
@@ -45,6 +47,27 @@ impl RedisMetrics {
         for outcome in ["made", "failed"] {
             connections.with_label_values(&[outcome]);
         }
+        let looks = IntCounterVec::new(
+            Opts::new(
+                "carillon_redis_looks_total",
+                "Sentinels and servers that were asked who is primary, or who they are, by outcome.",
+            ),
+            &["outcome"],
+        )?;
+        for outcome in ["answered", "failed"] {
+            looks.with_label_values(&[outcome]);
+        }
+        let replication_id_changes = IntCounterVec::new(
+            Opts::new(
+                "carillon_redis_replication_id_changes_total",
+                "Changes of a running server's replication ID: benign ones, where a first replica attached or the backlog \
+                 expired, and failovers.",
+            ),
+            &["kind"],
+        )?;
+        for kind in ["benign", "failover"] {
+            replication_id_changes.with_label_values(&[kind]);
+        }
         Ok(Self {
             calls: round_trips.with_label_values(&["call"]),
             reads: round_trips.with_label_values(&["read"]),
@@ -57,6 +80,8 @@ impl RedisMetrics {
                 .buckets(BUCKETS.to_vec()),
             )?,
             connections,
+            looks,
+            replication_id_changes,
         })
     }
 
@@ -64,7 +89,21 @@ impl RedisMetrics {
     pub fn register(&self, registry: &Registry) -> std::result::Result<(), prometheus::Error> {
         registry.register(Box::new(self.round_trips.clone()))?;
         registry.register(Box::new(self.call_seconds.clone()))?;
-        registry.register(Box::new(self.connections.clone()))
+        registry.register(Box::new(self.connections.clone()))?;
+        registry.register(Box::new(self.looks.clone()))?;
+        registry.register(Box::new(self.replication_id_changes.clone()))
+    }
+
+    /// A sentinel or server was asked who is primary, or who it is.
+    pub(super) fn look(&self, answered: bool) {
+        let outcome = if answered { "answered" } else { "failed" };
+        self.looks.with_label_values(&[outcome]).inc();
+    }
+
+    /// A running server has another replication ID.
+    pub(super) fn replication_id_changed(&self, benign: bool) {
+        let kind = if benign { "benign" } else { "failover" };
+        self.replication_id_changes.with_label_values(&[kind]).inc();
     }
 
     /// A call was answered, or failed, after this time.

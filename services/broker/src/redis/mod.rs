@@ -2,24 +2,31 @@
 //!
 //! The library (`redis` with `deadpool`) speaks the protocol and keeps connections. Where a key lives and what a lost
 //! answer means is ours, because the promises rest on it: no call is ever repeated across a reconnect, every
-//! connection knows the life of its server, and `WAIT` follows a write on the same connection.
+//! connection knows the process at its other end, and `WAIT` follows a write on the same connection.
 //!
 //! - [`keys`]: names and slots
-//! - [`node`]: one server's connections, each with the life it was made in
-//! - [`topology`]: which server holds a slot
+//! - [`addresses`], [`clients`]: how servers are connected to
+//! - [`node`]: one server's connections
+//! - [`server_identity`], [`identities`]: whose data an answer is, and which changes of it are failovers
+//! - [`discovery`], [`topology`]: which server holds a slot
 //! - [`call`]: one call, with the redirections after which nothing was executed
+//! - [`own_lane`]: reads that wait, cut off when their key moves
 //! - [`scripts`]: what runs inside Redis, each a file in `scripts/`
 //! - [`classify`]: what an error means
 //! - [`requirements`]: what a server must be, looked at before anything is written there
 //! - the rest: the broker's traits, by role
 
+mod addresses;
 mod call;
 mod channels;
 mod classify;
+mod clients;
 mod dead_letters;
 mod diagnosis;
+mod discovery;
 mod foreign;
 mod health;
+mod identities;
 mod inspection;
 mod keys;
 mod leases;
@@ -28,6 +35,7 @@ mod membership;
 mod metrics;
 mod node;
 mod options;
+mod own_lane;
 mod policy;
 mod presence;
 mod queue;
@@ -36,6 +44,7 @@ mod reply;
 mod requirements;
 mod rooms;
 mod scripts;
+mod server_identity;
 mod topology;
 
 use std::sync::{
@@ -51,7 +60,7 @@ pub use metrics::RedisMetrics;
 pub use options::{Mode, RedisOptions};
 
 use self::{call::Call, keys::Keys, topology::Topology};
-use crate::{Broker, BrokerError, Result};
+use crate::{Broker, BrokerError, PartitionState, Result};
 
 /// A broker on Redis. Clones share connections.
 #[derive(Clone, Debug)]
@@ -114,6 +123,13 @@ impl RedisBroker {
     async fn call(&self, call: Call) -> Result<redis::Value> {
         self.fit().await?;
         call.run(self.topology(), self.options()).await
+    }
+
+    /// Where a partition stands, as `stand` in the scripts' prelude answers it.
+    async fn partition_state(&self, answer: redis::Value) -> Result<PartitionState> {
+        let state = reply::partition(answer)?;
+        let life = self.topology().resolve(&state.life.0).await;
+        Ok(PartitionState { life, ..state })
     }
 
     async fn fit(&self) -> Result<()> {

@@ -1,39 +1,49 @@
-//! One server's connections. Each remembers the life of the server it was made to.
+//! One server's connections: a pool for calls, one connection that renewals and looks share, and those of readers.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
-
-use tokio::time::Instant;
 
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
 use deadpool_redis::redis::{
     AsyncConnectionConfig, Client, Cmd, RedisError, Value, aio::MultiplexedConnection, cmd,
 };
+use tokio::{sync::watch, time::Instant};
 
 use super::{
-    RedisMetrics, reply,
+    RedisMetrics,
+    classify::{Verdict, classify},
+    reply,
     requirements::{IS_A_SENTINEL, field},
+    server_identity::ServerIdentity,
 };
-use crate::{BrokerError, Life};
+use crate::{BrokerError, Result};
 
-/// A connection to a primary.
+/// What all nodes have in common.
+pub(super) struct NodeOptions {
+    pub(super) connections: usize,
+    pub(super) timeout: Duration,
+    pub(super) metrics: RedisMetrics,
+}
+
+/// A connection to a primary. It never spans two processes.
 #[derive(Clone)]
 pub(super) struct Lane {
     connection: MultiplexedConnection,
-    /// The server's life when the connection was made. A connection can't outlive it.
-    pub(super) life: Life,
+    /// The process at the other end.
+    pub(super) run_id: Arc<str>,
+    client_id: i64,
     generation: u64,
     metrics: RedisMetrics,
 }
 
 impl Lane {
     /// Sends one command and waits for its answer.
-    pub(super) async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+    pub(super) async fn send(&mut self, command: &Cmd) -> std::result::Result<Value, RedisError> {
         let sent = Instant::now();
         let answer = self.connection.send_packed_command(command).await;
         self.metrics.call(sent.elapsed());
@@ -41,7 +51,10 @@ impl Lane {
     }
 
     /// Sends several commands at once, the last of which may wait for something to come, and waits for all answers.
-    pub(super) async fn send_all(&mut self, commands: &redis::Pipeline) -> Result<Vec<Value>, RedisError> {
+    pub(super) async fn send_all(
+        &mut self,
+        commands: &redis::Pipeline,
+    ) -> std::result::Result<Vec<Value>, RedisError> {
         let count = commands.len();
         let values = self.connection.send_packed_commands(commands, 0, count).await;
         self.metrics.read();
@@ -50,11 +63,13 @@ impl Lane {
 }
 
 /// A server.
-#[derive(Clone)]
 pub(super) struct Node {
     pub(super) address: Arc<str>,
     pool: Pool<Connector>,
-    generation: Arc<AtomicU64>,
+    control: tokio::sync::Mutex<Option<Lane>>,
+    /// The control connection did not answer: what was made with it is not trusted any more.
+    control_failed: AtomicBool,
+    generation: Arc<watch::Sender<u64>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -66,7 +81,7 @@ impl std::fmt::Debug for Node {
 pub(super) struct Connector {
     client: Client,
     timeout: Duration,
-    generation: Arc<AtomicU64>,
+    generation: Arc<watch::Sender<u64>>,
     metrics: RedisMetrics,
 }
 
@@ -74,110 +89,126 @@ impl managed::Manager for Connector {
     type Type = Lane;
     type Error = RedisError;
 
-    async fn create(&self) -> Result<Lane, RedisError> {
+    async fn create(&self) -> std::result::Result<Lane, RedisError> {
         self.connect(Some(self.timeout)).await
     }
 
     /// No ping: it would cost a round trip per call, and proves nothing about the next one.
     async fn recycle(&self, lane: &mut Lane, _: &Metrics) -> RecycleResult<RedisError> {
-        if lane.generation == self.generation.load(Ordering::Acquire) {
+        if lane.generation == *self.generation.borrow() {
             Ok(())
         } else {
             Err(RecycleError::message(
-                "the server has another life, or is primary no more",
+                "the server restarted, or is not a primary any more",
             ))
         }
     }
 }
 
 impl Connector {
-    async fn connect(&self, response: Option<Duration>) -> Result<Lane, RedisError> {
+    async fn connect(&self, response: Option<Duration>) -> std::result::Result<Lane, RedisError> {
         let made = self.try_to_connect(response).await;
         self.metrics.connection(made.is_ok());
         made
     }
 
-    async fn try_to_connect(&self, response: Option<Duration>) -> Result<Lane, RedisError> {
-        let (client, timeout, generation) = (&self.client, self.timeout, &self.generation);
-        let generation = generation.load(Ordering::Acquire);
+    async fn try_to_connect(&self, response: Option<Duration>) -> std::result::Result<Lane, RedisError> {
+        let generation = *self.generation.borrow();
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(timeout))
+            .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(response);
-        let mut connection = client
+        let mut connection = self
+            .client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
-        let mut information = cmd("INFO");
-        information.arg("server").arg("replication");
-        let asked = tokio::time::timeout(timeout, connection.send_packed_command(&information)).await;
-        let answer =
+        let asked = tokio::time::timeout(self.timeout, who_are_you(&mut connection)).await;
+        let (information, client_id) =
             asked.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
-        let information = reply::text(answer.extract_error()?).unwrap_or_default();
         if field(&information, "redis_mode") == "sentinel" {
             let text = format!(
                 "Redis at {}: {IS_A_SENTINEL}",
-                client.get_connection_info().addr()
+                self.client.get_connection_info().addr()
             );
             return Err(std::io::Error::other(text).into());
         }
-        let life = primary_life(&information).map_err(std::io::Error::other)?;
+        let identity = ServerIdentity::of(&information);
+        if !identity.is_primary {
+            return Err(std::io::Error::other(NOT_A_PRIMARY).into());
+        }
         Ok(Lane {
             connection,
-            life,
+            run_id: identity.run_id.into(),
+            client_id,
             generation,
             metrics: self.metrics.clone(),
         })
     }
 }
 
-/// The life of a primary from its `INFO`; a replica is no place to read or write.
-fn primary_life(information: &str) -> Result<Life, String> {
-    if field(information, "role") != "master" {
-        return Err("the server is not a primary (yet, or any more)".to_owned());
-    }
-    Ok(Life(
-        format!(
-            "{}:{}",
-            field(information, "run_id"),
-            field(information, "master_replid")
-        )
-        .into(),
+const NOT_A_PRIMARY: &str = "the server is not a primary (yet, or any more)";
+
+/// What a server says of itself, and which of its clients this connection is.
+async fn who_are_you(
+    connection: &mut MultiplexedConnection,
+) -> std::result::Result<(String, i64), RedisError> {
+    let mut commands = redis::pipe();
+    commands
+        .cmd("INFO")
+        .arg("server")
+        .arg("replication")
+        .cmd("CLIENT")
+        .arg("ID");
+    let values = connection.send_packed_commands(&commands, 0, 2).await?;
+    let mut values = values.into_iter().map(Value::extract_error);
+    let information = values.next().unwrap_or(Ok(Value::Nil))?;
+    // A server that denies it is taken for one that always says the same.
+    let client_id = values
+        .next()
+        .and_then(std::result::Result::ok)
+        .unwrap_or(Value::Nil);
+    Ok((
+        reply::text(information).unwrap_or_default(),
+        reply::number(client_id).unwrap_or_default(),
     ))
 }
 
+/// The command behind which a reader knows from whom it reads.
+pub(super) fn identity_command() -> Cmd {
+    let mut command = cmd("INFO");
+    command.arg("server").arg("replication");
+    command
+}
+
 impl Node {
-    pub(super) fn new(
-        address: &str,
-        client: Client,
-        connections: usize,
-        timeout: Duration,
-        metrics: RedisMetrics,
-    ) -> crate::Result<Self> {
-        let generation = Arc::new(AtomicU64::new(0));
+    pub(super) fn new(address: &str, client: Client, options: &NodeOptions) -> Result<Self> {
+        let generation = Arc::new(watch::Sender::new(0));
         let connector = Connector {
             client,
-            timeout,
+            timeout: options.timeout,
             generation: Arc::clone(&generation),
-            metrics,
+            metrics: options.metrics.clone(),
         };
         let pool = Pool::builder(connector)
-            .max_size(connections)
+            .max_size(options.connections)
             .runtime(deadpool::Runtime::Tokio1)
-            .wait_timeout(Some(timeout))
-            .create_timeout(Some(timeout))
+            .wait_timeout(Some(options.timeout))
+            .create_timeout(Some(options.timeout))
             .build()
             .map_err(|error| BrokerError::Misconfigured(error.to_string()))?;
         Ok(Self {
             address: address.into(),
             pool,
+            control: tokio::sync::Mutex::default(),
+            control_failed: AtomicBool::new(false),
             generation,
         })
     }
 
     /// A connection of the pool. An error means that nothing was sent.
-    pub(super) async fn lane(&self) -> Result<Object<Connector>, BrokerError> {
+    pub(super) async fn lane(&self) -> Result<Object<Connector>> {
         self.pool.get().await.map_err(|error| match error {
-            managed::PoolError::Backend(error) => match super::classify::classify(&error, false, false) {
-                super::classify::Verdict::Failed { error, .. } => error,
+            managed::PoolError::Backend(error) => match classify(&error, false, false) {
+                Verdict::Failed { error, .. } => error,
                 other => BrokerError::Unavailable(format!("{}: {other:?}", self.address)),
             },
             other => BrokerError::Unavailable(format!(
@@ -188,11 +219,40 @@ impl Node {
     }
 
     /// A connection of its own, for reads that wait; its answers may take as long as they like.
-    pub(super) async fn own_lane(&self) -> crate::Result<Lane> {
-        let connector = self.pool.manager();
-        let made = connector.connect(None).await;
-        made.map_err(|error| match super::classify::classify(&error, false, false) {
-            super::classify::Verdict::Failed {
+    pub(super) async fn own_lane(&self) -> Result<Lane> {
+        self.connect(None).await
+    }
+
+    /// The connection that renewals and looks share. No call of a client and no `WAIT` is ever in front of them.
+    pub(super) async fn control_lane(&self) -> Result<Lane> {
+        let mut kept = self.control.lock().await;
+        let failed = self.control_failed.load(Ordering::Acquire);
+        if let Some(lane) = &*kept
+            && !failed
+            && self.is_current(lane)
+        {
+            return Ok(lane.clone());
+        }
+        *kept = None;
+        let mut lane = self.connect(Some(self.pool.manager().timeout)).await?;
+        if self.control_failed.swap(false, Ordering::AcqRel) {
+            // The server answers on a new connection and did not on the old one: the others are as old.
+            self.outdate();
+            lane.generation = *self.generation.borrow();
+        }
+        *kept = Some(lane.clone());
+        Ok(lane)
+    }
+
+    /// The shared connection is not to be used any more.
+    pub(super) fn forget_control(&self) {
+        self.control_failed.store(true, Ordering::Release);
+    }
+
+    async fn connect(&self, response: Option<Duration>) -> Result<Lane> {
+        let made = self.pool.manager().connect(response).await;
+        made.map_err(|error| match classify(&error, false, false) {
+            Verdict::Failed {
                 error: error @ BrokerError::Misconfigured(_),
                 ..
             } => error,
@@ -200,28 +260,66 @@ impl Node {
         })
     }
 
-    /// Whether a connection is still of the present generation.
-    pub(super) fn is_current(&self, lane: &Lane) -> bool {
-        lane.generation == self.generation.load(Ordering::Acquire)
+    /// Asks the server who it is. One that is no primary any more is given up, with everybody who waits for it.
+    pub(super) async fn identify(&self) -> Result<ServerIdentity> {
+        let mut lane = self.control_lane().await?;
+        let answer = who_are_you(&mut lane.connection).await;
+        let (information, client_id) =
+            answer.map_err(|error| BrokerError::Unavailable(format!("{}: {error}", self.address)))?;
+        let identity = ServerIdentity::of(&information);
+        if *identity.run_id != *lane.run_id || client_id != lane.client_id {
+            return Err(BrokerError::Misconfigured(format!(
+                "Redis at {}: one connection reached two servers or two of their connections; a proxy that shares \
+                 connections stands in front of Redis, connect to the server itself",
+                self.address
+            )));
+        }
+        if !identity.is_primary {
+            self.outdate();
+            return Err(BrokerError::Unavailable(format!(
+                "{}: {NOT_A_PRIMARY}",
+                self.address
+            )));
+        }
+        Ok(identity)
     }
 
-    /// Gives all connections up that were made before.
+    /// Whether a connection is still to be used.
+    pub(super) fn is_current(&self, lane: &Lane) -> bool {
+        lane.generation == *self.generation.borrow()
+    }
+
+    /// Gives up all connections that were made before; whoever waits on one is cut off.
     pub(super) fn outdate(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Ends when a connection is given up.
+    pub(super) fn given_up(&self, lane: &Lane) -> impl Future<Output = ()> + use<> {
+        let (mut generations, mine) = (self.generation.subscribe(), lane.generation);
+        async move {
+            if generations
+                .wait_for(|generation| *generation != mine)
+                .await
+                .is_err()
+            {
+                std::future::pending().await
+            }
+        }
     }
 }
 
 pub(super) type PooledLane = Object<Connector>;
 
 /// Asks a server for something that changes nothing.
-pub(super) async fn ask(node: &Node, command: &Cmd) -> crate::Result<Value> {
+pub(super) async fn ask(node: &Node, command: &Cmd) -> Result<Value> {
     let mut lane = node.lane().await?;
     match lane.send(command).await {
         Ok(answer) => Ok(answer),
         Err(error) => {
             drop(PooledLane::take(lane));
-            match super::classify::classify(&error, false, true) {
-                super::classify::Verdict::Failed { error, .. } => Err(error),
+            match classify(&error, false, true) {
+                Verdict::Failed { error, .. } => Err(error),
                 _ => Err(BrokerError::Unavailable(error.to_string())),
             }
         }

@@ -42,7 +42,8 @@ impl Presence for RedisBroker {
                     .arg(sessions.unwrap_or_default());
             }
         }
-        Ok(Life(reply::text(self.call(call).await?)?.into()))
+        let identity = reply::text(self.call(call).await?)?;
+        Ok(self.topology().resolve(&identity).await)
     }
 
     async fn read_presence(
@@ -61,7 +62,7 @@ impl Presence for RedisBroker {
                 .into_iter()
                 .map(|room| reply::present(room).map(room_presence).transpose())
                 .collect::<Result<_>>()?,
-            life: Life(reply::text(life)?.into()),
+            life: self.topology().resolve(&reply::text(life)?).await,
         })
     }
 

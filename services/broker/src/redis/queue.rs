@@ -5,16 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use carillon_model::{Offset, Partition};
 use redis::{Value, cmd};
-use tokio::time::timeout;
 
-use super::{
-    RedisBroker,
-    call::Call,
-    classify::{Verdict, classify},
-    keys::slot,
-    node::Lane,
-    reply, scripts,
-};
+use super::{RedisBroker, call::Call, own_lane::OwnLane, reply, scripts};
 use crate::{
     Append, AppendOutcome, Appended, BrokerError, Fenced, FencingToken, HeadRead, LeaseName, Life, Queue,
     QueueItem, QueueRead, QueueReader, Record, RecordOutcome, Result,
@@ -81,7 +73,7 @@ impl Queue for RedisBroker {
         ];
         let call = Call::script(&scripts::TRIM, &names)
             .arg(token.0)
-            .arg(&*life.0)
+            .arg(self.topology().identities().present(life))
             .arg(upto.just_above().to_string());
         Ok(fenced(reply::number(self.call(call).await?)?))
     }
@@ -153,67 +145,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
         })
 }
 
-/// A connection of a reader's own, made anew whenever it or its server is not what it was.
-#[derive(Default)]
-pub(super) struct OwnLane(Option<(std::sync::Arc<super::node::Node>, Lane)>);
-
-impl OwnLane {
-    /// Whether there is none at present: the next use makes one.
-    pub(super) fn is_broken(&self) -> bool {
-        self.0.as_ref().is_none_or(|(node, lane)| !node.is_current(lane))
-    }
-
-    /// Sends commands at once on the server of a key; the last one may wait up to `block`.
-    pub(super) async fn send(
-        &mut self,
-        broker: &RedisBroker,
-        key: &str,
-        commands: &redis::Pipeline,
-        block: Duration,
-    ) -> Result<(Vec<Value>, Life)> {
-        broker.fit().await?;
-        if self.is_broken() {
-            self.0 = None;
-            let node = broker.topology().of_slot(slot(key)).await?;
-            let lane = match node.own_lane().await {
-                Ok(lane) => lane,
-                Err(error) => {
-                    let _ = broker.topology().look().await;
-                    return Err(error);
-                }
-            };
-            self.0 = Some((node, lane));
-        }
-        let Some((node, lane)) = &mut self.0 else {
-            return Err(BrokerError::Unavailable("no connection".to_owned()));
-        };
-        let address = std::sync::Arc::clone(&node.address);
-        let life = lane.life.clone();
-        let answer = timeout(block + broker.options().timeout, lane.send_all(commands)).await;
-        match answer {
-            Ok(Ok(values)) => Ok((values, life)),
-            Ok(Err(error)) => {
-                self.0 = None;
-                let _ = broker.topology().look().await;
-                match classify(&error, false, true) {
-                    Verdict::Failed { error, .. } => Err(error),
-                    Verdict::Moved | Verdict::Ask(_) => {
-                        broker.topology().expects_redirections(&address)?;
-                        Err(BrokerError::Unavailable(error.to_string()))
-                    }
-                    _ => Err(BrokerError::Unavailable(error.to_string())),
-                }
-            }
-            Err(_) => {
-                self.0 = None;
-                Err(BrokerError::Unavailable(
-                    "a read took longer than its time".to_owned(),
-                ))
-            }
-        }
-    }
-}
-
 struct RedisQueueReader {
     broker: RedisBroker,
     partition: Partition,
@@ -231,7 +162,7 @@ impl QueueReader for RedisQueueReader {
         ];
         let call = Call::script(&scripts::READ_HEAD, &names).arg(token.0).arg(limit);
         let [entries, stand, owned] = reply::tuple(self.broker.call(call).await?)?;
-        let state = reply::partition(stand)?;
+        let state = self.broker.partition_state(stand).await?;
         Ok(HeadRead {
             items: items(reply::array(entries)?)?,
             life: state.life,

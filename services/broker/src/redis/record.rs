@@ -20,7 +20,7 @@ impl RedisBroker {
         }
         let mut call = Call::script(&scripts::RECORD, &names)
             .arg(record.token.0)
-            .arg(&*record.life.0)
+            .arg(self.topology().identities().present(&record.life))
             .arg(record.horizon.to_string())
             .arg(rooms.len())
             .arg(record.entries.len());

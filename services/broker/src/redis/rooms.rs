@@ -26,14 +26,12 @@ impl Rooms for RedisBroker {
         }
         let call = Call::script(&scripts::ADD_ROUTES, &names).arg(route.as_str());
         let [last, stand] = reply::tuple(self.call(call).await?)?;
+        let partition = self.partition_state(stand).await?;
         let last = reply::array(last)?
             .into_iter()
             .map(reply::optional_offset)
             .collect::<Result<_>>()?;
-        Ok(RoomsState {
-            last,
-            partition: reply::partition(stand)?,
-        })
+        Ok(RoomsState { last, partition })
     }
 
     async fn remove_routes(&self, partition: Partition, rooms: &[Room], route: &Incarnation) -> Result<()> {
@@ -67,7 +65,7 @@ impl Rooms for RedisBroker {
                 .map(item)
                 .collect::<Result<_>>()?,
             more: reply::number(more)? == 1,
-            partition: reply::partition(stand)?,
+            partition: self.partition_state(stand).await?,
         })
     }
 

@@ -11,9 +11,22 @@ pub(super) struct Script {
     pub(super) text: String,
     pub(super) hash: String,
     pub(super) writes: bool,
+    /// Whether a message is at stake: what it wrote has to be held by the replicas that are asked for.
+    pub(super) durable: bool,
 }
 
-fn script(flags: &str, writes: bool, body: &str) -> Script {
+/// What a script does to the keys it is given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// It changes nothing.
+    Reads,
+    /// It changes what is made anew after a failover: routes, leases, presence, the accounts of channels.
+    Writes,
+    /// It moves or removes a message.
+    MovesMessages,
+}
+
+fn script(flags: &str, effect: Effect, body: &str) -> Script {
     let shebang = if flags.is_empty() {
         "#!lua".to_owned()
     } else {
@@ -21,37 +34,42 @@ fn script(flags: &str, writes: bool, body: &str) -> Script {
     };
     let text = format!("{shebang}\n{}\n{body}", include_str!("../../scripts/prelude.lua"));
     let hash = redis::Script::new(&text).get_hash().to_owned();
-    Script { text, hash, writes }
+    Script {
+        text,
+        hash,
+        writes: effect != Effect::Reads,
+        durable: effect == Effect::MovesMessages,
+    }
 }
 
 macro_rules! scripts {
-    ($($name:ident: $flags:literal, $writes:literal, $file:literal;)*) => {$(
+    ($($name:ident: $flags:literal, $effect:ident, $file:literal;)*) => {$(
         pub(super) static $name: LazyLock<Script> =
-            LazyLock::new(|| script($flags, $writes, include_str!(concat!("../../scripts/", $file))));
+            LazyLock::new(|| script($flags, Effect::$effect, include_str!(concat!("../../scripts/", $file))));
     )*};
 }
 
 scripts! {
-    APPEND: "", true, "append.lua";
-    READ_HEAD: "allow-oom", false, "read_head.lua";
-    READ_BACKLOG: "allow-oom", false, "read_backlog.lua";
-    RECORD: "allow-oom", true, "record.lua";
-    TRIM: "allow-oom", true, "trim.lua";
-    COUNT_TRY: "allow-oom", true, "count_try.lua";
-    BURY_HEAD: "allow-oom", true, "bury_head.lua";
-    BURY: "allow-oom", true, "bury.lua";
-    DROP_LETTER: "allow-oom", true, "drop_letter.lua";
-    ACQUIRE_PARTITION: "allow-oom", true, "acquire_partition.lua";
-    ACQUIRE_LIST: "allow-oom", true, "acquire_list.lua";
-    RENEW_LEASE: "allow-oom", true, "renew_lease.lua";
-    RELEASE_LEASE: "allow-oom", true, "release_lease.lua";
-    TAKE_LIST: "allow-oom", true, "take_list.lua";
-    ADD_ROUTES: "allow-oom", true, "add_routes.lua";
-    REMOVE_ROUTES: "allow-oom", true, "remove_routes.lua";
-    READ_HISTORY: "allow-oom", false, "read_history.lua";
-    STATE_PRESENCE: "allow-oom", true, "state_presence.lua";
-    READ_PRESENCE: "allow-oom", false, "read_presence.lua";
-    FORGET_PRESENCE: "allow-oom", true, "forget_presence.lua";
-    APPEND_CHANNEL: "allow-oom", true, "append_channel.lua";
-    TRIM_CHANNEL: "allow-oom", true, "trim_channel.lua";
+    APPEND: "", MovesMessages, "append.lua";
+    READ_HEAD: "allow-oom", Reads, "read_head.lua";
+    READ_BACKLOG: "allow-oom", Reads, "read_backlog.lua";
+    RECORD: "allow-oom", MovesMessages, "record.lua";
+    TRIM: "allow-oom", MovesMessages, "trim.lua";
+    COUNT_TRY: "allow-oom", Writes, "count_try.lua";
+    BURY_HEAD: "allow-oom", MovesMessages, "bury_head.lua";
+    BURY: "allow-oom", MovesMessages, "bury.lua";
+    DROP_LETTER: "allow-oom", MovesMessages, "drop_letter.lua";
+    ACQUIRE_PARTITION: "allow-oom", Writes, "acquire_partition.lua";
+    ACQUIRE_LIST: "allow-oom", Writes, "acquire_list.lua";
+    RENEW_LEASE: "allow-oom", Writes, "renew_lease.lua";
+    RELEASE_LEASE: "allow-oom", Writes, "release_lease.lua";
+    TAKE_LIST: "allow-oom", Writes, "take_list.lua";
+    ADD_ROUTES: "allow-oom", Writes, "add_routes.lua";
+    REMOVE_ROUTES: "allow-oom", Writes, "remove_routes.lua";
+    READ_HISTORY: "allow-oom", Reads, "read_history.lua";
+    STATE_PRESENCE: "allow-oom", Writes, "state_presence.lua";
+    READ_PRESENCE: "allow-oom", Reads, "read_presence.lua";
+    FORGET_PRESENCE: "allow-oom", Writes, "forget_presence.lua";
+    APPEND_CHANNEL: "allow-oom", MovesMessages, "append_channel.lua";
+    TRIM_CHANNEL: "allow-oom", Writes, "trim_channel.lua";
 }

@@ -1,46 +1,57 @@
-//! Which server holds a slot.
+//! Which server holds a slot, and which data it holds.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use deadpool_redis::redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates, Value,
-    cmd,
-};
-use indexmap::IndexMap;
+use futures::future::join_all;
+use indexmap::{IndexMap, IndexSet};
 use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{
     Mode, RedisMetrics, RedisOptions,
-    node::{Lane, Node},
-    reply,
-    requirements::{IS_A_CLUSTER, IS_A_SENTINEL, IS_NO_CLUSTER, IS_NO_SENTINEL},
+    clients::{Clients, Kind},
+    discovery::{Discovery, Ranges},
+    identities::Identities,
+    node::{Node, NodeOptions},
+    requirements::IS_A_CLUSTER,
 };
 use crate::{BrokerError, Life, Result};
 
 /// The servers, as last seen.
 pub(super) struct Topology {
     mode: Mode,
-    connection: ConnectionInfo,
-    certificates: Option<Vec<u8>>,
-    /// Who the sentinels take this to be.
-    sentinel_login: RedisConnectionInfo,
-    /// The configured addresses.
-    seeds: Vec<String>,
-    connections: usize,
-    timeout: Duration,
-    metrics: RedisMetrics,
+    clients: Arc<Clients>,
+    discovery: Discovery,
+    identities: Identities,
+    node_options: NodeOptions,
+    /// How long one server may take to say who it is.
+    patience: Duration,
     map: Mutex<Map>,
-    /// One look at a time.
-    looking: tokio::sync::Mutex<()>,
+    /// Grows with every change of who holds what.
+    changes: watch::Sender<u64>,
+    /// When the last look began, and what came of it. One look at a time.
+    looked: tokio::sync::Mutex<Option<(Instant, Result<()>)>>,
+    /// The same of the last survey.
+    surveyed: tokio::sync::Mutex<Option<(Instant, Result<Survey>)>>,
 }
 
 #[derive(Default)]
 struct Map {
     nodes: IndexMap<String, Arc<Node>>,
-    /// Last slot of each range, in order, and who holds it. One range without a cluster.
-    ranges: Vec<(u16, String)>,
-    /// What the last look saw of each server.
-    lives: IndexMap<String, (Life, Lane)>,
+    ranges: Ranges,
+    /// What the data of each server was called when it last answered.
+    lives: IndexMap<String, Life>,
+}
+
+/// What a look at every primary has shown.
+#[derive(Clone, Debug)]
+pub(super) struct Survey {
+    lives: IndexMap<String, Life>,
+    /// Why a server or the discovery did not answer; what is known of it is from before.
+    pub(super) problem: Option<BrokerError>,
 }
 
 impl std::fmt::Debug for Topology {
@@ -54,67 +65,36 @@ impl std::fmt::Debug for Topology {
 
 impl Topology {
     pub(super) fn new(options: &RedisOptions, metrics: RedisMetrics) -> Result<Self> {
-        // Whoever speaks TLS has to say with which cryptography; it counts only where the program has not said it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let wrong = |error: &dyn std::fmt::Display| BrokerError::Misconfigured(format!("redis.url: {error}"));
-        let connection = options
-            .url
-            .as_str()
-            .into_connection_info()
-            .map_err(|error| wrong(&error))?;
-        let certificates = match &options.tls_ca_file {
-            None => None,
-            Some(file) => Some(fs::read(file).map_err(|error| {
-                BrokerError::Misconfigured(format!(
-                    "redis.tls.ca_file: cannot read {}: {error}",
-                    file.display()
-                ))
-            })?),
-        };
-        let mut seeds = vec![address_of(&connection)?];
+        let clients = Arc::new(Clients::new(options)?);
+        let mut seeds = vec![clients.first_address()?];
         seeds.extend(options.nodes.iter().cloned());
         Ok(Self {
             mode: options.mode.clone(),
-            connection,
-            certificates,
-            sentinel_login: sentinel_login(options),
-            seeds,
-            connections: options.connections,
-            timeout: options.timeout,
-            metrics,
+            discovery: Discovery::new(
+                options.mode.clone(),
+                Arc::clone(&clients),
+                seeds,
+                options.timeout,
+                metrics.clone(),
+            ),
+            clients,
+            identities: Identities::new(metrics.clone()),
+            node_options: NodeOptions {
+                connections: options.connections,
+                timeout: options.timeout,
+                metrics,
+            },
+            patience: options.timeout.min(Duration::from_secs(1)),
             map: Mutex::default(),
-            looking: tokio::sync::Mutex::default(),
+            changes: watch::Sender::new(0),
+            looked: tokio::sync::Mutex::default(),
+            surveyed: tokio::sync::Mutex::default(),
         })
     }
 
-    fn client(&self, address: &str, sentinel: bool) -> Result<Client> {
-        let wrong = |error: &dyn std::fmt::Display| BrokerError::Misconfigured(format!("{address}: {error}"));
-        let (host, port) = split(address)?;
-        let mut info = self.connection.clone();
-        info = info.clone().set_addr(match info.addr() {
-            ConnectionAddr::TcpTls {
-                insecure, tls_params, ..
-            } => ConnectionAddr::TcpTls {
-                host,
-                port,
-                insecure: *insecure,
-                tls_params: tls_params.clone(),
-            },
-            _ => ConnectionAddr::Tcp(host, port),
-        });
-        if sentinel {
-            info = info.set_redis_settings(self.sentinel_login.clone());
-        }
-        match &self.certificates {
-            None => Client::open(info).map_err(|error| wrong(&error)),
-            Some(pem) => {
-                let certificates = TlsCertificates {
-                    client_tls: None,
-                    root_cert: Some(pem.clone()),
-                };
-                Client::build_with_tls(info, certificates).map_err(|error| wrong(&error))
-            }
-        }
+    /// What the identities of servers mean.
+    pub(super) fn identities(&self) -> &Identities {
+        &self.identities
     }
 
     /// The server at an address.
@@ -123,13 +103,8 @@ impl Topology {
         if let Some(node) = map.nodes.get(address) {
             return Ok(Arc::clone(node));
         }
-        let node = Arc::new(Node::new(
-            address,
-            self.client(address, false)?,
-            self.connections,
-            self.timeout,
-            self.metrics.clone(),
-        )?);
+        let client = self.clients.client(address, Kind::Server)?;
+        let node = Arc::new(Node::new(address, client, &self.node_options)?);
         map.nodes.insert(address.to_owned(), Arc::clone(&node));
         Ok(node)
     }
@@ -144,10 +119,21 @@ impl Topology {
         self.node(&address.ok_or_else(|| BrokerError::Unavailable(format!("no server holds slot {slot}")))?)
     }
 
-    fn known(&self, slot: u16) -> Option<String> {
+    /// The address of a slot's server, as last seen.
+    pub(super) fn known(&self, slot: u16) -> Option<String> {
         let map = self.map.lock();
         let range = map.ranges.partition_point(|(last, _)| *last < slot);
         map.ranges.get(range).map(|(_, address)| address.clone())
+    }
+
+    /// Whether a slot is at this server, as last seen.
+    pub(super) fn holds(&self, node: &Node, slot: u16) -> bool {
+        self.known(slot).as_deref() == Some(&*node.address)
+    }
+
+    /// Wakes at every change of who holds what.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// All servers that hold slots.
@@ -155,7 +141,7 @@ impl Topology {
         if self.map.lock().ranges.is_empty() {
             self.look().await?;
         }
-        let addresses: indexmap::IndexSet<String> = self
+        let addresses: IndexSet<String> = self
             .map
             .lock()
             .ranges
@@ -165,19 +151,128 @@ impl Topology {
         addresses.iter().map(|address| self.node(address)).collect()
     }
 
-    /// Finds out anew who holds what.
+    /// Finds out anew who holds what. Callers that come while a look is under way share the next one.
     pub(super) async fn look(&self) -> Result<()> {
-        let _alone = self.looking.lock().await;
-        let ranges = match &self.mode {
-            Mode::Standalone => vec![(u16::MAX, self.seeds.first().cloned().unwrap_or_default())],
-            Mode::Sentinel { master } => vec![(u16::MAX, self.ask_sentinels(master).await?)],
-            Mode::Cluster => self.ask_cluster().await?,
-        };
-        self.map.lock().ranges = ranges;
-        Ok(())
+        let asked = Instant::now();
+        let mut looked = self.looked.lock().await;
+        if let Some((began, outcome)) = &*looked
+            && *began >= asked
+        {
+            return outcome.clone();
+        }
+        let began = Instant::now();
+        let in_use = self.map.lock().nodes.keys().cloned().collect();
+        let outcome = self
+            .discovery
+            .ranges(in_use)
+            .await
+            .map(|ranges| self.adopt(ranges));
+        *looked = Some((began, outcome.clone()));
+        outcome
     }
 
-    /// A server sends on to another, as only a node of a cluster does: with any other mode, none will ever be right.
+    /// Servers that hold nothing any more are given up, with everybody who waits for them.
+    fn adopt(&self, ranges: Ranges) {
+        let gone: Vec<Arc<Node>> = {
+            let mut map = self.map.lock();
+            if map.ranges == ranges {
+                return;
+            }
+            let holders: IndexSet<&String> = ranges.iter().map(|(_, address)| address).collect();
+            let gone = map
+                .nodes
+                .extract_if(.., |address, _| !holders.contains(address))
+                .map(|(_, node)| node)
+                .collect();
+            map.lives.retain(|address, _| holders.contains(address));
+            if !map.ranges.is_empty() {
+                tracing::info!(primaries = ?holders, "the primaries of Redis changed");
+            }
+            map.ranges = ranges;
+            gone
+        };
+        for node in gone {
+            node.outdate();
+        }
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Looks who is primary, and asks every primary who it is, all at once. Callers that come while a survey is under
+    /// way share the next one. An error: not even what was known before is there to be told.
+    pub(super) async fn survey(&self) -> Result<Survey> {
+        let asked = Instant::now();
+        let mut surveyed = self.surveyed.lock().await;
+        if let Some((began, outcome)) = &*surveyed
+            && *began >= asked
+        {
+            return outcome.clone();
+        }
+        let began = Instant::now();
+        let outcome = self.survey_now().await;
+        *surveyed = Some((began, outcome.clone()));
+        outcome
+    }
+
+    async fn survey_now(&self) -> Result<Survey> {
+        let mut problem = self.look().await.err();
+        if let Some(error) = &problem
+            && self.map.lock().ranges.is_empty()
+        {
+            return Err(error.clone());
+        }
+        let primaries = self.primaries().await?;
+        let asked = primaries.iter().map(|node| self.identify(node));
+        let mut lives = IndexMap::new();
+        for (node, answer) in primaries.iter().zip(join_all(asked).await) {
+            let address = node.address.to_string();
+            match answer {
+                Ok(life) => {
+                    self.map.lock().lives.insert(address.clone(), life.clone());
+                    lives.insert(address, life);
+                }
+                Err(error) => {
+                    let before = self.map.lock().lives.get(&address).cloned();
+                    lives.insert(address, before.ok_or_else(|| error.clone())?);
+                    problem.get_or_insert(error);
+                }
+            }
+        }
+        Ok(Survey { lives, problem })
+    }
+
+    /// Asks a primary who it is.
+    async fn identify(&self, node: &Node) -> Result<Life> {
+        let seen = Instant::now();
+        let asked = timeout(self.patience, node.identify()).await;
+        let identity = asked.unwrap_or_else(|_| {
+            Err(BrokerError::Unavailable(format!(
+                "{} did not answer within {:?}",
+                node.address, self.patience
+            )))
+        });
+        self.node_options.metrics.look(identity.is_ok());
+        match identity {
+            Ok(identity) => Ok(self.identities.observe(&identity, seen)),
+            Err(error) => {
+                node.forget_control();
+                Err(error)
+            }
+        }
+    }
+
+    /// What the data is called that a server with this identity answered from. An identity nobody has seen yet is
+    /// looked at now; one that no server has is called what it says.
+    pub(super) async fn resolve(&self, identity: &str) -> Life {
+        if let Some(life) = self.identities.resolve(identity) {
+            return life;
+        }
+        let _ = self.survey().await;
+        self.identities
+            .resolve(identity)
+            .unwrap_or_else(|| Life(identity.into()))
+    }
+
+    /// A server redirects, as only a node of a cluster does: in any other mode no server will ever be right.
     pub(super) fn expects_redirections(&self, address: &str) -> Result<()> {
         match self.mode {
             Mode::Cluster => Ok(()),
@@ -186,178 +281,11 @@ impl Topology {
             ))),
         }
     }
-
-    async fn ask(&self, address: &str, sentinel: bool, command: &redis::Cmd) -> Result<Value> {
-        let client = self.client(address, sentinel)?;
-        let config = redis::AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout));
-        let asked = async {
-            let mut connection = client
-                .get_multiplexed_async_connection_with_config(&config)
-                .await?;
-            connection.send_packed_command(command).await?.extract_error()
-        };
-        asked
-            .await
-            .map_err(|error| match super::classify::classify(&error, false, false) {
-                super::classify::Verdict::Failed { error, .. } => error,
-                other => BrokerError::Unavailable(format!("{address}: {other:?}")),
-            })
-    }
-
-    async fn ask_sentinels(&self, master: &str) -> Result<String> {
-        let mut last = BrokerError::Unavailable("no sentinel is set".to_owned());
-        let mut command = cmd("SENTINEL");
-        command.arg("get-master-addr-by-name").arg(master);
-        for seed in &self.seeds {
-            match self.ask(seed, true, &command).await.map(reply::present) {
-                Ok(Some(answer)) => {
-                    let [host, port] = reply::tuple(answer)?;
-                    return Ok(join(&reply::text(host)?, &reply::text(port)?));
-                }
-                Ok(None) => {
-                    last = BrokerError::Misconfigured(format!(
-                        "the sentinel at {seed} knows no master `{master}`; check redis.sentinel.master"
-                    ));
-                }
-                Err(BrokerError::Misconfigured(text)) => {
-                    last = BrokerError::Misconfigured(format!(
-                        "the sentinel at {seed}: {text}, or, for a sentinel, redis.sentinel.user and \
-                         redis.sentinel.password"
-                    ));
-                }
-                Err(error) => last = of_another_kind(seed, error, IS_NO_SENTINEL),
-            }
-        }
-        Err(last)
-    }
-
-    async fn ask_cluster(&self) -> Result<Vec<(u16, String)>> {
-        let mut known: indexmap::IndexSet<String> = self.map.lock().nodes.keys().cloned().collect();
-        known.extend(self.seeds.iter().cloned());
-        let mut last = BrokerError::Unavailable("no node is set".to_owned());
-        let mut command = cmd("CLUSTER");
-        command.arg("SLOTS");
-        for address in known {
-            match self.ask(&address, false, &command).await {
-                Ok(answer) => {
-                    let ranges = slots(answer, &address)?;
-                    if !ranges.is_empty() {
-                        return Ok(ranges);
-                    }
-                    last = BrokerError::Unavailable(format!("the node at {address} knows of no slots yet"));
-                }
-                Err(error) => last = of_another_kind(&address, error, IS_A_SENTINEL),
-            }
-        }
-        Err(last)
-    }
-
-    /// The life of a server, by a look with a connection of its own. A change gives all its other connections up.
-    pub(super) async fn life(&self, node: &Node) -> Result<Life> {
-        let kept = self.map.lock().lives.get(&*node.address).cloned();
-        if let Some((life, mut lane)) = kept {
-            let ping = tokio::time::timeout(self.timeout, lane.send(&role())).await;
-            if let Ok(Ok(answer)) = ping
-                && is_master(&answer)
-            {
-                // The connection stands, so the life does: a restart or a demotion would have ended one or the other.
-                return Ok(life);
-            }
-            node.outdate();
-            self.map.lock().lives.swap_remove(&*node.address);
-        }
-        let lane = node.own_lane().await?;
-        let life = lane.life.clone();
-        self.map
-            .lock()
-            .lives
-            .insert(node.address.to_string(), (life.clone(), lane));
-        Ok(life)
-    }
 }
 
-/// Sentinels have credentials of their own, or none: one that has none refuses whoever brings a password.
-fn sentinel_login(options: &RedisOptions) -> RedisConnectionInfo {
-    let mut login = RedisConnectionInfo::default();
-    if let Some(user) = &options.sentinel_user {
-        login = login.set_username(user);
-    }
-    if let Some(password) = &options.sentinel_password {
-        login = login.set_password(password);
-    }
-    login
-}
-
-/// Who has never heard of what only a sentinel, or any server but a sentinel, can be asked, is the other; who does not want
-/// to hear of clusters is none.
-fn of_another_kind(address: &str, error: BrokerError, otherwise: &str) -> BrokerError {
-    match error {
-        BrokerError::Corrupt(text) if text.to_lowercase().contains("unknown command") => {
-            BrokerError::Misconfigured(format!("Redis at {address}: {otherwise}"))
-        }
-        BrokerError::Misconfigured(text) if text == IS_NO_CLUSTER => {
-            BrokerError::Misconfigured(format!("Redis at {address}: {text}"))
-        }
-        other => other,
-    }
-}
-
-fn role() -> redis::Cmd {
-    cmd("ROLE")
-}
-
-fn is_master(answer: &Value) -> bool {
-    matches!(answer, Value::Array(values) if matches!(values.first(), Some(Value::BulkString(role)) if role == b"master"))
-}
-
-fn slots(answer: Value, asked: &str) -> Result<Vec<(u16, String)>> {
-    let mut ranges = Vec::new();
-    for range in reply::array(answer)? {
-        let mut parts = reply::array(range)?.into_iter();
-        let last = parts.nth(1).map(reply::unsigned).transpose()?.unwrap_or_default();
-        let Some(primary) = parts.next() else { continue };
-        let mut primary = reply::array(primary)?.into_iter();
-        let host = primary
-            .next()
-            .and_then(reply::present)
-            .map(reply::text)
-            .transpose()?
-            .unwrap_or_default();
-        let port = primary.next().map(reply::text).transpose()?.unwrap_or_default();
-        // A node that does not know its own address yet means the one it was asked at.
-        let host = if host.is_empty() { split(asked)?.0 } else { host };
-        ranges.push((u16::try_from(last).unwrap_or(u16::MAX), join(&host, &port)));
-    }
-    ranges.sort();
-    Ok(ranges)
-}
-
-fn join(host: &str, port: &str) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
-fn split(address: &str) -> Result<(String, u16)> {
-    let wrong = || BrokerError::Misconfigured(format!("`{address}` is not host:port"));
-    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-    Ok((
-        host.trim_matches(['[', ']']).to_owned(),
-        port.parse().map_err(|_| wrong())?,
-    ))
-}
-
-fn address_of(connection: &ConnectionInfo) -> Result<String> {
-    match connection.addr() {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-            Ok(join(host, &port.to_string()))
-        }
-        _ => Err(BrokerError::Misconfigured(
-            "redis.url must name a host and a port".to_owned(),
-        )),
+impl Survey {
+    /// The data of the server at an address.
+    pub(super) fn life(&self, address: &str) -> Option<&Life> {
+        self.lives.get(address)
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)] // real servers live in real time
 
 mod expiries;
+mod identities;
 mod modes;
 mod replicas;
 mod round_trips;

@@ -18,13 +18,13 @@ fn room() -> Room {
     Room::new("arrivals").unwrap()
 }
 
-fn partition(broker: &RedisBroker) -> Partition {
+pub(crate) fn partition(broker: &RedisBroker) -> Partition {
     use carillon_broker::Broker as _;
     broker.partitions().partition_of(&room())
 }
 
 /// Appends one message, with an idempotency key; asks once.
-async fn append(broker: &RedisBroker, key: &str) -> Result<Offset, BrokerError> {
+pub(crate) async fn append(broker: &RedisBroker, key: &str) -> Result<Offset, BrokerError> {
     let request = Append {
         partition: partition(broker),
         messages: vec![NewMessage {
@@ -46,7 +46,7 @@ async fn append(broker: &RedisBroker, key: &str) -> Result<Offset, BrokerError> 
 }
 
 /// Appends one message as a producer does: the same again until it is known to be kept.
-async fn append_at_last(broker: &RedisBroker, key: &str) -> Offset {
+pub(crate) async fn append_at_last(broker: &RedisBroker, key: &str) -> Offset {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
         match append(broker, key).await {
@@ -61,7 +61,7 @@ async fn life(broker: &RedisBroker) -> Life {
     reader.read_head(FencingToken(0), 10).await.unwrap().life
 }
 
-fn sentinel(sentinel: &Server) -> RedisOptions {
+pub(crate) fn sentinel(sentinel: &Server) -> RedisOptions {
     let master = "mymaster".to_owned();
     options(sentinel.url(), Mode::Sentinel { master })
 }

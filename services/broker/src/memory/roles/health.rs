@@ -15,6 +15,7 @@ impl Health for MemoryBroker {
                 .map(|partition| life_of(self.server_of(partition)))
                 .collect(),
             channel: channel.map(|gateway| life_of(self.server_of_incarnation(gateway))),
+            problem: None,
         })
     }
 

@@ -1,0 +1,222 @@
+//! Whose data an answer is: replicas that attach, primaries that are demoted or replaced, addresses that stay silent.
+
+use std::{net::TcpListener, time::Duration};
+
+use bytes::Bytes;
+use carillon_broker::{
+    BrokerError, ChannelItem, Channels as _, Health as _, Incarnation, Membership as _, Queue as _,
+    Rooms as _,
+    redis::{Mode, RedisBroker, RedisOptions},
+};
+use carillon_model::{Offset, Partition, Room};
+
+use crate::{
+    replicas::{append, append_at_last, partition, sentinel},
+    server::{Server, until},
+    subject::{gateway_member, options},
+};
+
+const ALIVE: Duration = Duration::from_secs(60);
+
+fn standalone(server: &Server) -> RedisBroker {
+    RedisBroker::new(options(server.url(), Mode::Standalone)).unwrap()
+}
+
+fn replication_id(server: &Server) -> String {
+    let information = server.cli(&["INFO", "replication"]);
+    let mut lines = information.lines();
+    lines
+        .find_map(|line| line.strip_prefix("master_replid:"))
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+/// An address that accepts connections and never answers.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+#[tokio::test]
+async fn a_first_replica_is_no_failover() {
+    let primary = Server::start(&[]);
+    let broker = standalone(&primary);
+    let gateway = Incarnation::new("gateway", 1);
+    broker.register(&gateway_member(&gateway), ALIVE).await.unwrap();
+    let before = broker.lives(Some(&gateway)).await.unwrap();
+    let id = replication_id(&primary);
+    let mut queue = broker.open_queue(partition(&broker)).await.unwrap();
+    let mut channel = broker.open_channel(&gateway).await.unwrap();
+    channel.read(10, Duration::ZERO).await.unwrap();
+
+    let _replica = Server::replica_of(&primary);
+    assert_ne!(replication_id(&primary), id, "the first replica changes the ID");
+
+    // Whoever meets the new ID first: a script, a read, or the next look.
+    let known = Some(&before.partitions[partition(&broker).index()]);
+    let rooms = [Room::new("arrivals").unwrap()];
+    let state = broker
+        .add_routes(partition(&broker), &rooms, &gateway)
+        .await
+        .unwrap();
+    assert_eq!(Some(&state.partition.life), known);
+    append(&broker, "one").await.unwrap();
+    let read = queue
+        .read_after(Offset::ZERO, 10, Duration::from_secs(5))
+        .await
+        .unwrap();
+    assert_eq!((read.items.len(), Some(&read.life)), (1, known));
+    let read = channel.read(10, Duration::ZERO).await.unwrap();
+    assert_eq!(Some(read.life), before.channel);
+    assert_eq!(broker.lives(Some(&gateway)).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_demoted_primary_answers_nobody() {
+    let primary = Server::start(&[]);
+    let broker = standalone(&primary);
+    append(&broker, "one").await.unwrap();
+    let mut queue = broker.open_queue(partition(&broker)).await.unwrap();
+    queue.read_after(Offset::ZERO, 10, Duration::ZERO).await.unwrap();
+    let id = replication_id(&primary);
+
+    primary.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert_eq!(replication_id(&primary), id, "it looks like the same data");
+
+    let read = queue.read_after(Offset::ZERO, 10, Duration::ZERO).await;
+    assert!(matches!(read, Err(BrokerError::Unavailable(_))), "{read:?}");
+    let page = broker.read_newest(&Room::new("arrivals").unwrap(), None, 1).await;
+    assert!(page.is_err(), "{page:?}");
+    let lives = broker.lives(None).await.unwrap();
+    assert!(
+        lives
+            .problem
+            .is_some_and(|problem| problem.to_string().contains("not a primary"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_leaves_a_primary_that_was_replaced_and_never_heard_of_it() {
+    let old = Server::start(&[]);
+    let new = Server::replica_of(&old);
+    let watching = Server::sentinel_of(&old, "");
+    let broker = RedisBroker::new(sentinel(&watching)).unwrap();
+    let gateway = Incarnation::new("gateway", 1);
+    broker.register(&gateway_member(&gateway), ALIVE).await.unwrap();
+    let before = broker.lives(Some(&gateway)).await.unwrap();
+    let mut channel = broker.open_channel(&gateway).await.unwrap();
+    channel.read(10, Duration::ZERO).await.unwrap();
+    until("the replica to have the channel's account", || {
+        new.cli(&["DBSIZE"]) == old.cli(&["DBSIZE"])
+    });
+    let waiting = tokio::spawn(async move {
+        let read = channel.read(10, Duration::from_secs(120)).await;
+        (channel, read)
+    });
+    until("the reader to wait", || {
+        old.cli(&["INFO", "clients"]).contains("blocked_clients:1")
+    });
+
+    // The sentinel is told of another primary; the old one goes on as if nothing had happened.
+    new.cli(&["REPLICAOF", "NO", "ONE"]);
+    let port = new.port.to_string();
+    watching.cli(&["SENTINEL", "REMOVE", "mymaster"]);
+    watching.cli(&["SENTINEL", "MONITOR", "mymaster", "127.0.0.1", &port, "1"]);
+    let after = broker.lives(Some(&gateway)).await.unwrap();
+    assert_ne!(after.channel, before.channel);
+    assert!(old.cli(&["ROLE"]).starts_with("master"));
+
+    let (mut channel, cut) = waiting.await.unwrap();
+    assert!(matches!(cut, Err(BrokerError::Unavailable(_))), "{cut:?}");
+    let entry = Bytes::from_static(b"through the new primary");
+    broker
+        .append_channel(&gateway, entry.clone(), 1 << 20)
+        .await
+        .unwrap();
+    let read = channel.read(10, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(read.items, [ChannelItem::Entry(entry)]);
+    assert_eq!(Some(read.life), after.channel);
+}
+
+#[tokio::test]
+async fn silent_addresses_cost_nobody_the_answer_of_the_others() {
+    let (_held, silent_address) = silent();
+    let primary = Server::start(&[]);
+    let watching = Server::sentinel_of(&primary, "");
+    let behind_sentinels = RedisOptions {
+        url: format!("redis://{silent_address}"),
+        nodes: vec![watching.address()],
+        ..sentinel(&watching)
+    };
+    let nodes = crate::server::cluster();
+    let cluster = RedisOptions {
+        nodes: nodes.iter().map(Server::address).collect(),
+        ..options(format!("redis://{silent_address}"), Mode::Cluster)
+    };
+    for options in [behind_sentinels, cluster] {
+        let broker = RedisBroker::new(options).unwrap();
+        broker.check().await.unwrap();
+        assert_eq!(broker.lives(None).await.unwrap().problem, None);
+        append_at_last(&broker, "one").await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_made_anew_after_a_failover_does_not_wait_for_replicas() {
+    let primary = Server::start(&[]);
+    let broker = RedisBroker::new(RedisOptions {
+        wait_replicas: 1,
+        timeout: Duration::from_millis(500),
+        ..options(primary.url(), Mode::Standalone)
+    })
+    .unwrap();
+    let gateway = Incarnation::new("gateway", 1);
+    broker.register(&gateway_member(&gateway), ALIVE).await.unwrap();
+    assert_eq!(broker.renew(&gateway, ALIVE).await, Ok(true));
+    let rooms = [Room::new("arrivals").unwrap()];
+    broker
+        .add_routes(partition(&broker), &rooms, &gateway)
+        .await
+        .unwrap();
+    broker
+        .remove_routes(partition(&broker), &rooms, &gateway)
+        .await
+        .unwrap();
+    use carillon_broker::Leases as _;
+    let grant = broker
+        .acquire_partition(Partition(0), &gateway, ALIVE, Offset::ZERO)
+        .await
+        .unwrap()
+        .unwrap();
+    let lease = carillon_broker::LeaseName::Partition(Partition(0));
+    assert_eq!(broker.renew_lease(&lease, grant.token, ALIVE).await, Ok(true));
+    // A message does.
+    let outcome = append(&broker, "alone").await;
+    assert!(matches!(outcome, Err(BrokerError::Unknown(_))), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_does_not_wait_for_a_connection_of_the_pool() {
+    let primary = Server::start(&[]);
+    let broker = RedisBroker::new(RedisOptions {
+        connections: 1,
+        wait_replicas: 1,
+        timeout: Duration::from_secs(20),
+        ..options(primary.url(), Mode::Standalone)
+    })
+    .unwrap();
+    let gateway = Incarnation::new("gateway", 1);
+    broker.register(&gateway_member(&gateway), ALIVE).await.unwrap();
+    let busy = broker.clone();
+    // It waits ten seconds for a replica that there is not, on the only connection.
+    let waiting = tokio::spawn(async move { append(&busy, "alone").await });
+    until("the connection to be taken", || {
+        primary.cli(&["INFO", "clients"]).contains("blocked_clients:1")
+    });
+    assert_eq!(broker.renew(&gateway, ALIVE).await, Ok(true));
+    assert!(broker.lives(Some(&gateway)).await.is_ok());
+    assert!(!waiting.is_finished());
+    waiting.abort();
+}
