@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::{
     HubSettings,
-    health::HubHealth,
+    health::{HubHealth, Source},
     metrics::HubMetrics,
     outbox::Delivery,
     route_table::RouteTable,
@@ -91,14 +91,18 @@ impl ChannelTask {
     }
 
     async fn take(&self, read: ChannelRead) {
-        self.health.channel_was_read();
         if self
             .standing
             .view()
             .channel_life()
             .is_some_and(|known| *known != read.life)
         {
+            // Not from the primary that is known: that is no proof that messages arrive.
+            self.health.identity_differs(Source::Channel);
             self.look_at_lives.notify_one();
+        } else {
+            self.health.identity_fits(Source::Channel);
+            self.health.channel_was_read();
         }
         if read.lost {
             tracing::warn!("the channel lost entries with its server; catching every room up");

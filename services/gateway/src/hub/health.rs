@@ -3,12 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use carillon_broker::Incarnation;
-use carillon_model::Offset;
+use carillon_model::{Offset, Partition};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::HubSettings;
+
+/// What is read from Redis, where it may come from another server than the known one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Source {
+    Channel,
+    Partition(Partition),
+}
 
 #[derive(Debug, Default)]
 struct Observed {
@@ -16,6 +23,8 @@ struct Observed {
     redis_problem: Option<String>,
     channel: Option<Instant>,
     alive: bool,
+    /// Since when answers of each source have come from another server than the looks at Redis show.
+    differs: IndexMap<Source, Instant>,
     /// The last probe, whichever partition it came through.
     probe: Option<Offset>,
     /// The last probe of each other gateway, as it reports it.
@@ -29,8 +38,12 @@ struct Observed {
 pub struct HubHealth {
     observed: Arc<Mutex<Observed>>,
     patience: Duration,
+    identity_patience: Duration,
     probe_patience: Duration,
 }
+
+/// Looks at the servers within which answers and looks have to agree.
+const LOOKS_UNTIL_UNREADY: u32 = 3;
 
 /// One check of readiness: its name, and why it fails if it does.
 pub type Check = (&'static str, Option<String>);
@@ -40,6 +53,7 @@ impl HubHealth {
         Self {
             observed: Arc::default(),
             patience: settings.health_patience,
+            identity_patience: settings.look_at_lives * LOOKS_UNTIL_UNREADY,
             probe_patience: settings.probe_patience,
         }
     }
@@ -56,6 +70,17 @@ impl HubHealth {
 
     pub(super) fn channel_was_read(&self) {
         self.observed.lock().channel = Some(Instant::now());
+    }
+
+    /// An answer came from another server, or other data, than the last look at the servers has shown.
+    pub(super) fn identity_differs(&self, source: Source) {
+        let mut observed = self.observed.lock();
+        observed.differs.entry(source).or_insert_with(Instant::now);
+    }
+
+    /// An answer came from the server that is known.
+    pub(super) fn identity_fits(&self, source: Source) {
+        self.observed.lock().differs.swap_remove(&source);
     }
 
     pub(super) fn alive(&self, alive: bool) {
@@ -111,8 +136,16 @@ impl HubHealth {
         let probes = missing.then(|| {
             "dispatchers' probes reach other gateways but not this one; messages may not either".to_owned()
         });
+        let first = observed.differs.values().min();
+        let differs = first.is_some_and(|first| now.duration_since(*first) >= self.identity_patience);
+        let identity = differs.then(|| {
+            "answers come from another Redis server than the one found by looking (run_id or replication ID differ); is a \
+             proxy or a load balancer between Carillon and Redis?"
+                .to_owned()
+        });
         vec![
             ("broker", redis),
+            ("identity", identity),
             ("registered", registered),
             ("channel", channel),
             ("probes", probes),
@@ -171,6 +204,21 @@ mod tests {
         let why = health.checks().remove(0).1.unwrap();
         assert!(why.contains("connection refused"), "{why}");
         assert_eq!(failing(&health), ["broker"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_of_another_server_are_a_fault_only_if_they_go_on() {
+        let health = healthy();
+        let looks = |count| HubSettings::new("gateway-0").look_at_lives * count;
+        health.identity_differs(Source::Channel);
+        health.identity_differs(Source::Partition(Partition(0)));
+        tokio::time::advance(looks(2)).await;
+        assert_eq!(failing(&health), [""; 0], "a failover was just noticed");
+        health.identity_fits(Source::Channel);
+        tokio::time::advance(looks(1)).await;
+        assert_eq!(failing(&health), ["identity"]);
+        health.identity_fits(Source::Partition(Partition(0)));
+        assert_eq!(failing(&health), [""; 0]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,8 @@
 //! - the [channel](channel)'s reader, which brings frames,
 //! - the [routes](routes)' keeper, which says in Redis what this gateway holds,
 //! - the [history](history) reader, which shards share,
-//! - the [life](life) task, which keeps the incarnation alive and sees failovers,
+//! - the [renewal](renewal) task, which keeps the incarnation alive; [failovers](failovers), which sees them; and
+//!   [report](report), which tells the other gateways,
 //! - [handover](handover) and [rebalance](rebalance), which give sessions up at a pace,
 //! - [presence], which knows who is in a room,
 //! - a line of [publishes](publish) per session.
@@ -15,10 +16,11 @@
 //! The rules they follow are DESIGN §5, *Gateway*; the simulator runs this code, not a model of it.
 
 mod channel;
+mod failovers;
 mod handover;
 mod health;
 mod history;
-mod life;
+mod intervals;
 mod metrics;
 mod mutations;
 mod outbox;
@@ -26,6 +28,9 @@ mod peers;
 mod presence;
 mod publish;
 mod rebalance;
+mod registrar;
+mod renewal;
+mod report;
 mod route_table;
 mod routes;
 mod session;
@@ -61,12 +66,15 @@ pub use traces::DeliveryTrace;
 
 use self::{
     channel::ChannelTask,
+    failovers::FailoverTask,
     history::{HistoryReader, HistoryRequests},
-    life::{LifeTask, Registrar},
     peers::Peers,
     presence::{PresenceDesk, PresenceKeeper, PresenceWatcher},
     publish::{PublishDesk, Publisher},
     rebalance::{Census, RebalanceTask},
+    registrar::Registrar,
+    renewal::RenewalTask,
+    report::ReportTask,
     route_table::RouteTable,
     routes::RouteKeeper,
     shard::{Request, SessionKey, Shard, Shards, Surroundings},
@@ -223,6 +231,7 @@ impl Hub {
                 settings: inner.settings.clone(),
                 mutations,
                 metrics: inner.metrics.clone(),
+                health: inner.health.clone(),
                 look_at_lives: Arc::clone(&look_at_lives),
             }
             .run(),
@@ -256,13 +265,31 @@ impl Hub {
             .run(),
         );
         tasks.spawn(
-            LifeTask {
+            RenewalTask {
+                registrar: registrar.clone(),
+                partitions,
+                standing: standing.clone(),
+                routes: Arc::clone(&routes),
+                presence: Arc::clone(&presence),
+            }
+            .run(),
+        );
+        tasks.spawn(
+            ReportTask {
+                registrar: registrar.clone(),
+                standing: standing.clone(),
+                routes: Arc::clone(&routes),
+                census: Arc::clone(&census),
+            }
+            .run(),
+        );
+        tasks.spawn(
+            FailoverTask {
                 registrar,
                 partitions,
                 standing: standing.clone(),
                 routes,
                 presence: Arc::clone(&presence),
-                census: Arc::clone(&census),
                 look_at_lives: Arc::clone(&look_at_lives),
             }
             .run(),

@@ -24,6 +24,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     HubSettings,
+    health::{HubHealth, Source},
     metrics::HubMetrics,
     mutations::HubMutations,
     route_table::{RouteTable, Wishes},
@@ -102,6 +103,7 @@ pub(super) struct RouteKeeper {
     pub(super) settings: HubSettings,
     pub(super) mutations: HubMutations,
     pub(super) metrics: HubMetrics,
+    pub(super) health: HubHealth,
     pub(super) look_at_lives: Arc<Notify>,
 }
 
@@ -317,11 +319,13 @@ impl RouteKeeper {
         let mut unheld = Vec::new();
         let view = self.standing.view();
         if view.life(partition) != Some(&state.partition.life) {
+            self.health.identity_differs(Source::Partition(partition));
             self.look_at_lives.notify_one();
             routes.not_before = Some(Instant::now() + self.settings.retry);
             routes.to_add.extend(rooms);
             return unheld;
         }
+        self.health.identity_fits(Source::Partition(partition));
         if view.epoch(partition) != epoch {
             routes.to_add.extend(rooms);
             return unheld;

@@ -111,7 +111,7 @@ impl HubSettings {
             channel_block: Duration::from_secs(2),
             watchdog: Duration::from_secs(5),
             retry: super::routes::RETRY,
-            health_patience: Duration::from_secs(8),
+            health_patience: Duration::from_secs(4),
             probe_patience: Duration::from_secs(20),
             drain_timeout: Duration::from_secs(30),
             drain_rate: 100,
