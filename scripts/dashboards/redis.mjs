@@ -28,8 +28,10 @@ export default dashboard({
         [`sum by (kind) (${rate('carillon_gateway_broker_errors_total')})`, 'gateway {{kind}}'], [`sum by (kind) (${rate('carillon_dispatcher_broker_errors_total')})`, 'dispatcher {{kind}}'],
       ], { unit: 'cps' }),
       lines('Failovers', 'Changes of a server\'s life, as gateways and dispatchers (once for each partition) see them.', [
-        [`sum(${rate('carillon_gateway_failovers_total')})`, 'gateways'], [`sum(${rate('carillon_dispatcher_failovers_total')})`, 'dispatchers'], [`sum(${rate('carillon_gateway_resets_total')})`, 'positions taken back'],
+        [`sum(${rate('carillon_gateway_failovers_total')})`, 'gateways'], [`sum(${rate('carillon_dispatcher_failovers_total')})`, 'dispatchers'], [`sum(${rate('carillon_ingest_failovers_total')})`, 'ingests'], [`sum(${rate('carillon_gateway_resets_total')})`, 'positions taken back'],
       ], { unit: 'cps' }),
+      lines('Looks at Redis that fail', 'Sentinels and servers that were asked who is primary, or who they are, and did not answer, by pod.', [[`sum by (pod) (${rate('carillon_redis_looks_total', 'outcome="failed"')})`, '{{pod}}']], { unit: 'cps' }),
+      lines('Replication IDs', 'Changes of a running server\'s replication ID. A first replica that attaches is benign; a promotion is a failover.', [[`sum by (kind) (${rate('carillon_redis_replication_id_changes_total')})`, '{{kind}}']], { unit: 'cps' }),
       lines('Unknown outcomes', 'Writes whose answer was lost, as producers and clients were told.', [
         [`sum(${rate('carillon_ingest_requests_total', 'outcome="unknown"')})`, 'producers'], [`sum(${rate('carillon_gateway_publishes_total', 'outcome="outcome_unknown"')})`, 'clients'], [`sum(${rate('carillon_dispatcher_unknown_outcomes_total')})`, 'dispatchers'],
       ], { unit: 'cps' }),

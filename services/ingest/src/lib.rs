@@ -40,6 +40,7 @@ mod problem;
 mod producer;
 mod quota;
 mod server;
+mod servers;
 mod settings;
 mod standing;
 mod stream;

@@ -48,6 +48,7 @@ pub struct IngestMetrics {
     pub(crate) repeats: IntCounter,
     pub(crate) bytes: IntCounter,
     pub(crate) appends: IntCounter,
+    pub(crate) failovers: IntCounter,
     pub(crate) requests_open: IntGauge,
     pub(crate) streams_open: IntGauge,
     pub(crate) connections_open: IntGauge,
@@ -92,6 +93,10 @@ impl IngestMetrics {
                 "Bytes of bodies of accepted requests, and of messages of streams.",
             )?,
             appends: ingest.counter("appends_total", "Calls to the broker that write.")?,
+            failovers: ingest.counter(
+                "failovers_total",
+                "Looks at Redis that found a server promoted, restarted, or replaced.",
+            )?,
             requests_open: ingest.gauge("requests_open", "Publish requests being served.")?,
             streams_open: ingest.gauge("streams_open", "Streams of messages being served.")?,
             connections_open: ingest.gauge("connections_open", "Connections of producers.")?,

@@ -93,7 +93,7 @@ impl Doors {
             .health
             .observe(move || vec![("ingest", observed.readiness().err())]);
         let watching = ingest.clone();
-        let watch = tokio::spawn(async move { watching.watch().await });
+        let watch = tokio::spawn(async move { tokio::join!(watching.watch(), watching.watch_servers()) });
         let backlog = tokio::spawn(watch_backlog(
             broker.clone(),
             Broker::partitions(&*broker),
