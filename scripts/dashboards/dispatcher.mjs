@@ -12,6 +12,7 @@ export default dashboard({
       stat('Fullest partition', 'Entries of the longest queue, as a share of `ingest.queue`. When it is full, messages to it are refused with 429.', `max(${now('carillon_ingest_queue_longest_entries')} / ${now('carillon_ingest_queue_limit_entries')})`, { unit: 'percentunit', thresholds: above(0.2, 0.6) }),
       stat('Unowned', 'Partitions that no dispatcher owns.', `sum(carillon:partitions_unowned:sum{${N}})`, { thresholds: above(undefined, 1) }),
       stat('Without progress', 'Partitions whose owner gets no further although the broker answers.', `sum(${now('carillon_dispatcher_partitions_without_progress')})`, { thresholds: above(undefined, 1) }),
+      stat('Refused', 'Partitions whose calls Redis refuses for a reason that is not the message\'s. They wait.', `sum(${now('carillon_dispatcher_partitions_refused')})`, { thresholds: above(undefined, 1) }),
       stat('Dispatchers', 'Alive, as they see each other.', `max(${now('carillon_dispatcher_living')})`),
       lines('Entries', 'In all queues as ingest sees them, and in each dispatcher\'s partitions.', [[`max(${now('carillon_ingest_queue_entries')})`, 'all'], [now('carillon_dispatcher_queue_entries'), '{{pod}}']]),
       lines('Age of the head', 'How long the oldest entry has waited. In the ten minutes after a failover it reads 0: look at the entries then.', [[`max(${now('carillon_ingest_queue_age_seconds')})`, 'all'], [now('carillon_dispatcher_queue_age_seconds'), '{{pod}}']], { unit: 's', thresholds: above(5, 30) }),

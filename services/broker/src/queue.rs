@@ -39,10 +39,14 @@ pub trait Queue: Send + Sync {
         upto: Offset,
     ) -> Result<Fenced<()>>;
 
-    /// Writes down one more try of the head entry before it is handled, and answers how many there were, this one
-    /// included. Another entry's tries are forgotten.
+    /// Writes down, before the head entry is handled, that the owner with this token tries it, and answers how many
+    /// owners did, this one included. Saying it again counts once. Another entry's tries are forgotten.
     async fn count_try(&self, partition: Partition, token: FencingToken, head: Offset)
     -> Result<Fenced<u32>>;
+
+    /// Takes the try of a token back: its process is alive, so the entry did not end it. It needs no lease: an owner
+    /// that lost the partition, for whatever reason, does this as soon as it can.
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()>;
 }
 
 /// Reads one partition's queue for its owner.

@@ -29,6 +29,7 @@ pub struct DispatcherMetrics {
     pub(crate) owned: IntGaugeVec,
     stuck: IntGaugeVec,
     stuck_partitions: IntGauge,
+    refused_partitions: IntGauge,
     queue_entries: IntGauge,
     queue_age: Gauge,
     pub(crate) given_up: IntCounter,
@@ -76,11 +77,18 @@ impl Burial {
     }
 }
 
-/// A partition is owned while this lives.
+/// Counted in a gauge while this lives.
 #[derive(Debug)]
-pub(crate) struct OwnedGauge(IntGauge);
+pub(crate) struct Counted(IntGauge);
 
-impl Drop for OwnedGauge {
+impl Counted {
+    fn in_gauge(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -168,6 +176,13 @@ impl DispatcherMetrics {
                     "How many partitions that is.",
                 )?,
             )?,
+            refused_partitions: register(
+                registry,
+                IntGauge::new(
+                    named("partitions_refused"),
+                    "Partitions owned whose calls Redis refuses for a reason that is not the message's: their messages wait.",
+                )?,
+            )?,
             queue_entries: register(
                 registry,
                 IntGauge::new(
@@ -217,7 +232,7 @@ impl DispatcherMetrics {
     /// Counts a failed call.
     pub(crate) fn failed(&self, error: &BrokerError) {
         self.broker_errors.with_label_values(&[error.kind()]).inc();
-        if matches!(error, BrokerError::Unknown(_)) {
+        if error.outcome_is_unknown() {
             self.unknown_outcomes.inc();
         }
     }
@@ -245,10 +260,13 @@ impl DispatcherMetrics {
         self.batch_seconds.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn own(&self, kind: &str) -> OwnedGauge {
-        let gauge = self.owned.with_label_values(&[kind]);
-        gauge.inc();
-        OwnedGauge(gauge)
+    pub(crate) fn own(&self, kind: &str) -> Counted {
+        Counted::in_gauge(&self.owned.with_label_values(&[kind]))
+    }
+
+    /// A partition waits until somebody changes what the broker refuses.
+    pub(crate) fn refused(&self) -> Counted {
+        Counted::in_gauge(&self.refused_partitions)
     }
 
     /// What waits in the partitions owned.

@@ -126,6 +126,15 @@ impl Queue for SimulatedBroker {
             })
             .await
     }
+
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
+        let server = self.of_partition(partition);
+        self.0
+            .write(server, |state, now| {
+                ops::queue::take_back_try(state, now, partition, token);
+            })
+            .await
+    }
 }
 
 /// The message of a queue entry.

@@ -103,6 +103,11 @@ impl Queue for RedisBroker {
         let tries = reply::number(self.call(call).await?)?;
         Ok(u32::try_from(tries).map_or(Fenced::Lost, Fenced::Done))
     }
+
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
+        let call = Call::script(&scripts::TAKE_BACK_TRY, &[self.keys().tries(partition)]).arg(token.0);
+        self.call(call).await.map(drop)
+    }
 }
 
 /// What a fenced script answers: 0 for "not yours".

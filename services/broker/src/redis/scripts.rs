@@ -38,6 +38,7 @@ scripts! {
     RECORD: "allow-oom", true, "record.lua";
     TRIM: "allow-oom", true, "trim.lua";
     COUNT_TRY: "allow-oom", true, "count_try.lua";
+    TAKE_BACK_TRY: "allow-oom", true, "take_back_try.lua";
     BURY_HEAD: "allow-oom", true, "bury_head.lua";
     BURY: "allow-oom", true, "bury.lua";
     DROP_LETTER: "allow-oom", true, "drop_letter.lua";

@@ -294,7 +294,7 @@ fn sentinel_login(options: &RedisOptions) -> RedisConnectionInfo {
 /// to hear of clusters is none.
 fn of_another_kind(address: &str, error: BrokerError, otherwise: &str) -> BrokerError {
     match error {
-        BrokerError::Corrupt(text) if text.to_lowercase().contains("unknown command") => {
+        BrokerError::Rejected { reason, .. } if reason.to_lowercase().contains("unknown command") => {
             BrokerError::Misconfigured(format!("Redis at {address}: {otherwise}"))
         }
         BrokerError::Misconfigured(text) if text == IS_NO_CLUSTER => {

@@ -26,9 +26,15 @@ use carillon_model::{Offset, Partition};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use crate::{lives::Seen, metrics::Burial, patience::Pauses, progress::Progress, shared::Shared};
+use crate::{
+    lives::Seen,
+    metrics::{Burial, Counted},
+    patience::Pauses,
+    progress::Progress,
+    shared::Shared,
+};
 
 pub(crate) use prev::PrevMemory;
 
@@ -88,8 +94,10 @@ pub(crate) struct Owner {
     pauses: Pauses,
     /// Whether the head may be one that killed the owner before.
     after_takeover: bool,
-    /// The entry whose try is written down and not yet over.
+    /// The entry whose try is, or may be, written down and not yet over.
     counted: Option<Offset>,
+    /// While the broker refuses its calls for a reason that waiting alone does not end.
+    refused: Option<Counted>,
     /// So many entries are handled one at a time, each one's try written down first.
     wary: usize,
     /// So many entries are handled one at a time.
@@ -119,6 +127,7 @@ impl Owner {
             pauses: Pauses::new(settings.pause_least, settings.pause_most, random),
             after_takeover: true,
             counted: None,
+            refused: None,
             wary: 0,
             alone: 0,
             attempts: None,
@@ -165,12 +174,20 @@ impl Owner {
                 }
             };
             if let Some(error) = temporary {
-                if failing {
+                let refused = error.needs_help();
+                if refused && self.refused.is_none() {
+                    warn!(partition = %self.partition, %error, "the broker refuses the partition's calls; its messages wait");
+                    self.refused = Some(self.shared.metrics.refused());
+                } else if failing {
                     debug!(partition = %self.partition, %error, "the broker failed again; reading again from the head");
                 } else {
                     info!(partition = %self.partition, %error, "the broker failed; reading again from the head");
                 }
+                if !refused {
+                    self.refused = None;
+                }
                 failing = true;
+                self.interrupted_try().await;
                 tokio::select! {
                     biased;
                     () = handover.cancelled() => {}
@@ -181,19 +198,5 @@ impl Owner {
             }
         }
         OwnerEnd::HandedOver
-    }
-
-    /// Before the lease is given back with work undone: that was no try of the head, so it does not count as one.
-    pub(crate) async fn forget_try(&mut self) {
-        if self.counted.take().is_some() {
-            // Counting a try of any other entry forgets those of the head.
-            let call = self
-                .shared
-                .broker
-                .count_try(self.partition, self.token, Offset::ZERO);
-            if let Err(error) = self.shared.call("count_try", call).await {
-                debug!(partition = %self.partition, %error, "a try that was none stays written down");
-            }
-        }
     }
 }

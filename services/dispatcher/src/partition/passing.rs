@@ -120,7 +120,8 @@ impl Owner {
                 Ok(outcome)
             }
             Ok(Fenced::Lost) => Err(Interruption::Lost),
-            Err(BrokerError::Corrupt(reason)) => match &batch.entries[..] {
+            // The one error that is the message's own. Whatever else Redis says is waited out.
+            Err(BrokerError::Unstorable(reason)) => match &batch.entries[..] {
                 [(head, _)] => Err(Interruption::Unhandled {
                     head: *head,
                     why: Burial::Refused,

@@ -47,6 +47,7 @@ impl Owner {
         loop {
             if items.is_empty() {
                 self.pauses.reset();
+                self.refused = None;
                 self.progress.idle();
                 items = self.read_on(&mut reads, &mut stand, handover).await?;
                 if handover.is_cancelled() {
@@ -165,6 +166,7 @@ impl Owner {
     /// A batch is done.
     fn settled(&mut self, batch: &Batch) {
         self.counted = None;
+        self.refused = None;
         self.attempts = None;
         self.wary = self.wary.saturating_sub(batch.entries.len());
         self.alone = self.alone.saturating_sub(batch.entries.len());

@@ -37,6 +37,10 @@ pub enum Fault {
     Pretend,
     /// The broker finds something wrong with what is there.
     Corrupt,
+    /// The broker refuses the call, and nobody knows why.
+    Rejected,
+    /// The broker can't hold the message.
+    Unstorable,
 }
 
 /// Where the faults of one process are planned.
@@ -139,6 +143,13 @@ impl Plan {
         match fault {
             Some(Fault::Unavailable) => return Err(BrokerError::Unavailable("planned".into())),
             Some(Fault::Corrupt) => return Err(BrokerError::Corrupt("planned".into())),
+            Some(Fault::Rejected) => {
+                return Err(BrokerError::Rejected {
+                    reason: "planned".into(),
+                    half_done: false,
+                });
+            }
+            Some(Fault::Unstorable) => return Err(BrokerError::Unstorable("planned".into())),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::StallBefore) => self.stall(),
             _ => {}
@@ -226,6 +237,9 @@ impl Queue for Faulty {
         head: Offset,
     ) -> Result<Fenced<u32>> {
         through!(self.count_try(partition, token, head))
+    }
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
+        through!(self.take_back_try(partition, token))
     }
 }
 

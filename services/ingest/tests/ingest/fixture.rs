@@ -144,6 +144,10 @@ impl Queue for Faulty {
     ) -> Result<Fenced<u32>> {
         self.memory.count_try(partition, token, head).await
     }
+
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
+        self.memory.take_back_try(partition, token).await
+    }
 }
 
 #[async_trait]

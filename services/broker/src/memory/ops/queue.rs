@@ -1,6 +1,6 @@
 //! An owner reads and trims its partition.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use carillon_model::{Offset, Partition};
 
@@ -78,7 +78,7 @@ pub fn trim_unfenced(state: &mut ServerState, now: u64, partition: Partition, up
     }
 }
 
-/// Counts one more try of the head.
+/// Writes down that an owner tries the head.
 pub fn count_try(
     state: &mut ServerState,
     now: u64,
@@ -90,13 +90,21 @@ pub fn count_try(
     if !data.lease.is_of(now, token) {
         return Fenced::Lost;
     }
-    let before = match data.tries {
-        Some((tried, count)) if tried == head => count,
-        _ => 0,
+    let mut owners = match data.tries.take() {
+        Some((tried, owners)) if tried == head => owners,
+        _ => BTreeSet::new(),
     };
-    let count = before.saturating_add(1);
-    data.tries = Some((head, count));
+    owners.insert(token);
+    let count = u32::try_from(owners.len()).unwrap_or(u32::MAX);
+    data.tries = Some((head, owners));
     Fenced::Done(count)
+}
+
+/// An owner that is alive takes its try back.
+pub fn take_back_try(state: &mut ServerState, now: u64, partition: Partition, token: FencingToken) {
+    if let Some((_, owners)) = &mut state.partition_mut(partition, now).tries {
+        owners.remove(&token);
+    }
 }
 
 /// The check every write of an owner begins with.

@@ -59,6 +59,13 @@ impl Queue for MemoryBroker {
             .of_partition(partition)
             .write(|state, now| ops::queue::count_try(state, now, partition, token, head)))
     }
+
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
+        consume_budget().await;
+        self.of_partition(partition)
+            .write(|state, now| ops::queue::take_back_try(state, now, partition, token));
+        Ok(())
+    }
 }
 
 struct MemoryQueueReader {
