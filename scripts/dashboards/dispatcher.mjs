@@ -33,7 +33,7 @@ export default dashboard({
         [`sum(${rate('carillon_dispatcher_rereads_total')})`, 'read again'], [`sum(${rate('carillon_dispatcher_watchdog_total')})`, 'reads given up'], [`sum(${rate('carillon_dispatcher_failovers_total')})`, 'failovers'],
       ], { unit: 'cps' }),
       lines('Failed calls', 'Calls to the broker that failed, by kind, and lost answers.', [[`sum by (kind) (${rate('carillon_dispatcher_broker_errors_total')})`, '{{kind}}'], [`sum(${rate('carillon_dispatcher_unknown_outcomes_total')})`, 'lost answers']], { unit: 'cps' }),
-      lines('Dead letters', 'Messages put aside, by reason. `carillon dlq` lists and replays them.', [[`sum by (reason) (${rate('carillon_dispatcher_dead_letters_total')})`, '{{reason}}']], { unit: 'cps' }),
+      lines('Dead letters', 'Messages put aside, by reason. `carillon dlq` lists and replays them. `dropped`: their partition had too many.', [[`sum by (reason) (${rate('carillon_dispatcher_dead_letters_total')})`, '{{reason}}'], [`sum(${rate('carillon_dispatcher_dead_letters_dropped_total')})`, 'dropped']], { unit: 'cps' }),
       lines('Probes', 'Sent, failed to be sent, and passed on to gateways.', [[`sum by (what) (${rate('carillon_dispatcher_probes_total')})`, '{{what}}']], { unit: 'cps' }),
       lines('Crashes and lives', 'Owners that crashed, dispatchers that had been declared dead, routes of dead gateways removed.', [
         [`sum(${rate('carillon_dispatcher_owner_crashes_total')})`, 'crashes'], [`sum(${rate('carillon_dispatcher_reincarnations_total')})`, 'reincarnations'], [`sum(${rate('carillon_dispatcher_dead_routes_total')})`, 'dead routes'],

@@ -26,6 +26,7 @@ pub struct DispatcherMetrics {
     broker_errors: IntCounterVec,
     pub(crate) unknown_outcomes: IntCounter,
     dead_letters: IntCounterVec,
+    pub(crate) dead_letters_dropped: IntCounter,
     pub(crate) owned: IntGaugeVec,
     stuck: IntGaugeVec,
     stuck_partitions: IntGauge,
@@ -162,6 +163,10 @@ impl DispatcherMetrics {
                 "Messages buried, by kind of reason.",
                 "reason",
                 &Burial::ALL.map(Burial::as_str),
+            )?,
+            dead_letters_dropped: counter(
+                "dead_letters_dropped_total",
+                "Dead letters dropped because their partition had too many.",
             )?,
             owned,
             stuck: gauges(

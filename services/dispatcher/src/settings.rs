@@ -43,6 +43,8 @@ pub struct DispatcherSettings {
     pub tries: u32,
     /// All tries of a message are done within this time.
     pub tries_within: Duration,
+    /// A partition keeps so many dead letters; the oldest of more are dropped.
+    pub dead_letters: u64,
     /// How often a probe goes out.
     pub probe_every: Duration,
     /// A partition whose head has not moved for this long, though the broker answers, makes no progress.
@@ -86,6 +88,7 @@ impl Default for DispatcherSettings {
             pause_most: Duration::from_secs(1),
             tries: 5,
             tries_within: Duration::from_secs(2),
+            dead_letters: 10_000,
             probe_every: Duration::from_secs(5),
             stuck_after: Duration::from_secs(10),
             shun_for: Duration::from_secs(30),

@@ -6,6 +6,7 @@ use carillon_broker::{Result, SharedBroker};
 use carillon_model::{Offset, Partition, policy::Policy};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tracing::{debug, warn};
 
 use crate::{
     DispatcherMetrics, DispatcherMutations, DispatcherSettings, partition::PrevMemory, patience::within,
@@ -58,6 +59,20 @@ impl Shared {
         within(self.settings.call_timeout, what, call)
             .await
             .inspect_err(|error| self.metrics.failed(error))
+    }
+
+    /// After a dead letter was written: drops the oldest of too many. Where that fails, the next letter's turn does it.
+    pub(crate) async fn cap_dead_letters(&self, partition: Partition) {
+        let keep = self.settings.dead_letters;
+        let cap = self.broker.cap_dead_letters(partition, keep);
+        match self.call("cap_dead_letters", cap).await {
+            Ok(0) => {}
+            Ok(dropped) => {
+                warn!(%partition, dropped, keep, "there are too many dead letters; the oldest were dropped");
+                self.metrics.dead_letters_dropped.inc_by(dropped);
+            }
+            Err(error) => debug!(%partition, %error, "too many dead letters may be kept"),
+        }
     }
 
     /// Randomness of its own for a task.

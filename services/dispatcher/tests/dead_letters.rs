@@ -76,6 +76,30 @@ async fn a_broker_that_is_away_is_never_a_try() {
     assert!(world.dead_letters().await.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_oldest_of_too_many_dead_letters_are_dropped_and_counted() {
+    let mut world = World::new(1);
+    let settings = DispatcherSettings {
+        dead_letters: 2,
+        tries: 1,
+        ..DispatcherSettings::default()
+    };
+    let room = Room::new("a").unwrap();
+    let mut broken = Vec::new();
+    for _ in 0..5 {
+        let entry = Bytes::from_static(b"\xff\xffnonsense");
+        broken.push(DeadLetterSource::Queue(world.push_entry(&room, entry).await));
+    }
+    let process = world.dispatcher_with(settings);
+    until("the oldest are dropped", || {
+        process.metric("dead_letters_dropped_total") == 3.0
+    })
+    .await;
+    let letters = world.dead_letters().await;
+    let kept: Vec<_> = letters.into_iter().map(|letter| letter.source).collect();
+    assert_eq!(kept, broken[3..]);
+}
+
 /// An error that nobody knows is nobody's fault: the partition waits, says so, and goes on when it is over.
 #[tokio::test(start_paused = true)]
 async fn an_unknown_error_of_the_broker_buries_nothing() {

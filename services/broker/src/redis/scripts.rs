@@ -41,7 +41,8 @@ scripts! {
     TAKE_BACK_TRY: "allow-oom", true, "take_back_try.lua";
     BURY_HEAD: "allow-oom", true, "bury_head.lua";
     BURY: "allow-oom", true, "bury.lua";
-    DROP_LETTER: "allow-oom", true, "drop_letter.lua";
+    DROP_LETTERS: "allow-oom", true, "drop_letters.lua";
+    CAP_LETTERS: "allow-oom", true, "cap_letters.lua";
     ACQUIRE_PARTITION: "allow-oom", true, "acquire_partition.lua";
     ACQUIRE_LIST: "allow-oom", true, "acquire_list.lua";
     RENEW_LEASE: "allow-oom", true, "renew_lease.lua";

@@ -28,6 +28,8 @@ const RENEWED_ALIVE: Duration = Duration::from_secs(2_400);
 const IDEMPOTENCY: Duration = Duration::from_secs(1_200);
 const HISTORY: Duration = Duration::from_secs(3_000);
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 const LIST: &str = "old-door";
 /// A room whose only guest has gone.
 const LEFT: &str = "left";
@@ -47,9 +49,9 @@ const KINDS: [(&str, Option<Duration>); 22] = [
     ("pv of an empty room", Some(EMPTY_PRESENCE_KEPT)),
     ("q", None),
     ("run", None),
-    ("tries", None),
+    ("tries", Some(DAY)),
     ("dlq", None),
-    ("dlq.sources", None),
+    ("dlq.sources", Some(DAY)),
     ("list.state", None),
     ("list.pending", None),
     // They go with their gateway: with its own leave, or with the first who meets it dead.

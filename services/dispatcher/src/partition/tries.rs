@@ -105,6 +105,7 @@ impl Owner {
                 self.attempts = None;
                 self.counted = None;
                 self.progress.moved();
+                self.shared.cap_dead_letters(self.partition).await;
                 Ok(())
             }
             Fenced::Lost => Err(Interruption::Lost),

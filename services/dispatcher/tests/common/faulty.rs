@@ -410,8 +410,11 @@ impl DeadLetters for Faulty {
     async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>> {
         through!(self.dead_letter(id))
     }
-    async fn drop_dead_letter(&self, id: DeadLetterId) -> Result<bool> {
-        through!(self.drop_dead_letter(id))
+    async fn drop_dead_letters(&self, partition: Partition, letters: &[Offset]) -> Result<u64> {
+        through!(self.drop_dead_letters(partition, letters))
+    }
+    async fn cap_dead_letters(&self, partition: Partition, keep: u64) -> Result<u64> {
+        through!(self.cap_dead_letters(partition, keep))
     }
 }
 

@@ -5,6 +5,7 @@ use carillon_model::Offset;
 
 use crate::{
     DeadLetterId, DeadLetterSource, Fenced,
+    dead_letters::CAPPED_AT_ONCE,
     conformance::{
         Case,
         stage::{Owner, Stage, entry},
@@ -17,6 +18,7 @@ pub(super) const CASES: &[Case] = &[
     case!(only_the_head_is_buried),
     case!(letters_are_listed_read_and_dropped),
     case!(a_list_items_letter_is_written_once),
+    case!(the_oldest_of_too_many_letters_are_dropped),
     case!(tries_of_the_head_are_counted_across_owners),
     case!(an_owner_that_lives_takes_its_try_back),
 ];
@@ -104,8 +106,13 @@ async fn letters_are_listed_read_and_dropped(stage: Stage) {
 
     let id = all[1].id;
     assert_eq!(stage.broker.dead_letter(id).await, Ok(Some(all[1].clone())));
-    assert_eq!(stage.broker.drop_dead_letter(id).await, Ok(true));
-    assert_eq!(stage.broker.drop_dead_letter(id).await, Ok(false));
+    let drop = |offsets: Vec<Offset>| async move {
+        let broker = &stage.broker;
+        broker.drop_dead_letters(id.partition, &offsets).await.unwrap()
+    };
+    assert_eq!(drop(Vec::new()).await, 0);
+    assert_eq!(drop(vec![id.offset]).await, 1);
+    assert_eq!(drop(vec![id.offset]).await, 0);
     assert_eq!(stage.broker.dead_letter(id).await, Ok(None));
     assert_eq!(list(None, 10).await.unwrap().len(), 4);
     let nowhere = DeadLetterId {
@@ -198,4 +205,55 @@ async fn an_owner_that_lives_takes_its_try_back(stage: Stage) {
         assert_eq!(taken_back, Ok(()));
     }
     assert_eq!(count(&last).await, Fenced::Done(1));
+}
+
+async fn the_oldest_of_too_many_letters_are_dropped(stage: Stage) {
+    let source = |number| DeadLetterSource::List {
+        list: "capped".to_owned(),
+        number,
+    };
+    let bury = |number| {
+        let (broker, partition) = (&stage.broker, stage.partition);
+        async move {
+            broker
+                .bury(partition, source(number), "item".into(), "a reason")
+                .await
+                .unwrap();
+        }
+    };
+    let numbers = || async {
+        let letters = stage.broker.dead_letters(stage.partition, None, 1000);
+        let letters = letters.await.unwrap().into_iter();
+        letters
+            .map(|letter| match letter.source {
+                DeadLetterSource::List { number, .. } => number,
+                DeadLetterSource::Queue(offset) => panic!("from a queue: {offset}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    let cap = |keep| stage.broker.cap_dead_letters(stage.partition, keep);
+    for number in 0..100 {
+        bury(number).await;
+    }
+    assert_eq!(cap(100).await, Ok(0));
+    assert_eq!(cap(97).await, Ok(3));
+    assert_eq!(numbers().await, (3..100).collect::<Vec<_>>());
+    // Whoever keeps much fewer than before gets there in bounded steps.
+    assert_eq!(cap(1).await, Ok(CAPPED_AT_ONCE));
+    assert_eq!(cap(1).await, Ok(96 - CAPPED_AT_ONCE));
+    assert_eq!(numbers().await, [99]);
+    // What was dropped is forgotten: the same source is a new letter.
+    bury(3).await;
+    bury(99).await;
+    assert_eq!(numbers().await, [99, 3]);
+    let all: Vec<Offset> = stage
+        .broker
+        .dead_letters(stage.partition, None, 10)
+        .await
+        .unwrap()
+        .iter()
+        .map(|letter| letter.id.offset)
+        .collect();
+    assert_eq!(stage.broker.drop_dead_letters(stage.partition, &all).await, Ok(2));
+    assert_eq!(numbers().await, [0_u64; 0]);
 }
