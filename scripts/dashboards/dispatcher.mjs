@@ -23,6 +23,7 @@ export default dashboard({
       lines('Messages per batch', 'Few when there is little to do, up to `dispatcher.batch` when there is much.', [[`sum(${rate('carillon_dispatcher_messages_total')}) / sum(${rate('carillon_dispatcher_batches_total')})`, 'messages per batch']], { unit: 'none' }),
       lines('A batch takes', 'From a batch in hand to its acknowledgement: record, channels, trim.', [[quantile(0.5, 'carillon_dispatcher_batch_seconds'), 'half'], [quantile(0.99, 'carillon_dispatcher_batch_seconds'), '99 %']], { unit: 's', thresholds: above(0.1, 1) }),
       heatmap('Batches', 'How long batches take.', 'carillon_dispatcher_batch_seconds'),
+      lines('Parked channels', 'Channels that do not answer, for each partition that goes on without them, and messages to sessions that were lost with them.', [[`sum by (pod) (${now('carillon_dispatcher_channels_parked')})`, '{{pod}}'], [`sum(${rate('carillon_dispatcher_session_messages_lost_total')})`, 'session messages lost per second']], { thresholds: above(undefined, 1) }),
       lines('Appends to channels', 'By outcome. `overrun`: a gateway does not read fast enough and its channel was emptied; `dead`: its gateway is gone.', [[`sum by (outcome) (${rate('carillon_dispatcher_channel_appends_total')})`, '{{outcome}}']], { unit: 'cps', width: 12 }),
     ]],
     ['Owners', [

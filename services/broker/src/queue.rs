@@ -30,13 +30,25 @@ pub trait Queue: Send + Sync {
     async fn record(&self, record: Record) -> Result<Fenced<RecordOutcome>>;
 
     /// Trims everything up to and including `upto`, if token and life still hold. This acknowledges it. Tries of the
-    /// head (see [`Queue::count_try`]) are forgotten.
+    /// head (see [`Queue::count_try`]) are forgotten. In the same step, the channels that did not get it are written down
+    /// as parked: every owner's [`QueueReader::read_head`] tells them from then on.
     async fn trim(
         &self,
         partition: Partition,
         token: FencingToken,
         life: &Life,
         upto: Offset,
+        parked: &[Incarnation],
+    ) -> Result<Fenced<()>>;
+
+    /// These gateways were told that they missed something: their channels are parked no more, if token and life still
+    /// hold.
+    async fn unpark(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        life: &Life,
+        gateways: &[Incarnation],
     ) -> Result<Fenced<()>>;
 
     /// Writes down, before the head entry is handled, that the owner with this token tries it, and answers how many
@@ -149,6 +161,8 @@ pub struct HeadRead {
     pub handled: Offset,
     /// Whether the token is (still) the owner's.
     pub owned: bool,
+    /// Gateways whose channels did not get what was acknowledged, in order.
+    pub parked: Vec<Incarnation>,
 }
 
 /// What came after an offset.

@@ -31,6 +31,8 @@ pub struct DispatcherMetrics {
     stuck: IntGaugeVec,
     stuck_partitions: IntGauge,
     refused_partitions: IntGauge,
+    parked_channels: IntGauge,
+    pub(crate) session_messages_lost: IntCounter,
     queue_entries: IntGauge,
     queue_age: Gauge,
     pub(crate) given_up: IntCounter,
@@ -188,6 +190,17 @@ impl DispatcherMetrics {
                     "Partitions owned whose calls Redis refuses for a reason that is not the message's: their messages wait.",
                 )?,
             )?,
+            parked_channels: register(
+                registry,
+                IntGauge::new(
+                    named("channels_parked"),
+                    "Channels that do not answer, counted for each partition owned that goes on without them.",
+                )?,
+            )?,
+            session_messages_lost: counter(
+                "session_messages_lost_total",
+                "Messages to sessions' own rooms that were lost because their gateway's channel was parked.",
+            )?,
             queue_entries: register(
                 registry,
                 IntGauge::new(
@@ -267,6 +280,11 @@ impl DispatcherMetrics {
 
     pub(crate) fn own(&self, kind: &str) -> Counted {
         Counted::in_gauge(&self.owned.with_label_values(&[kind]))
+    }
+
+    /// A channel is parked.
+    pub(crate) fn parked(&self) -> Counted {
+        Counted::in_gauge(&self.parked_channels)
     }
 
     /// A partition waits until somebody changes what the broker refuses.

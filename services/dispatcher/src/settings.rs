@@ -31,6 +31,8 @@ pub struct DispatcherSettings {
     pub batch_bytes: usize,
     /// Where a channel would hold more unread bytes, it is emptied and its gateway told so.
     pub channel_bytes: u64,
+    /// A channel that has not answered for this long is parked: its partition goes on without it.
+    pub channel_patience: Duration,
     /// At most so many channels are written to at once, per partition.
     pub channels_at_once: usize,
     /// For so many rooms per partition the last offset is remembered between batches.
@@ -82,6 +84,7 @@ impl Default for DispatcherSettings {
             batch_entries: 128,
             batch_bytes: 4 << 20,
             channel_bytes: 16 << 20,
+            channel_patience: Duration::from_secs(1),
             channels_at_once: 64,
             remembered_rooms: 10_000,
             pause_least: Duration::from_millis(50),

@@ -130,6 +130,7 @@ impl Presence for SimulatedBroker {
         let mut living = Vec::new();
         for incarnation in incarnations {
             let server = self.of_incarnation(incarnation);
+            self.0.network.heard_of(incarnation).await;
             let lives = self
                 .0
                 .read(server, |state, now| {

@@ -37,6 +37,7 @@ scripts! {
     READ_BACKLOG: "allow-oom", false, "read_backlog.lua";
     RECORD: "allow-oom", true, "record.lua";
     TRIM: "allow-oom", true, "trim.lua";
+    UNPARK: "allow-oom", true, "unpark.lua";
     COUNT_TRY: "allow-oom", true, "count_try.lua";
     TAKE_BACK_TRY: "allow-oom", true, "take_back_try.lua";
     BURY_HEAD: "allow-oom", true, "bury_head.lua";

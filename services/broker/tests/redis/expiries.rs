@@ -35,7 +35,7 @@ const LIST: &str = "old-door";
 const LEFT: &str = "left";
 
 /// The part of a key in front of its first colon, and how long such a key is kept; `None`: until somebody removes it.
-const KINDS: [(&str, Option<Duration>); 22] = [
+const KINDS: [(&str, Option<Duration>); 23] = [
     ("lease", Some(RENEWED_LEASE)),
     ("list.lease", Some(LIST_LEASE)),
     ("alive", Some(RENEWED_ALIVE)),
@@ -50,6 +50,7 @@ const KINDS: [(&str, Option<Duration>); 22] = [
     ("q", None),
     ("run", None),
     ("tries", Some(DAY)),
+    ("park", Some(DAY)),
     ("dlq", None),
     ("dlq.sources", Some(DAY)),
     ("list.state", None),
@@ -138,8 +139,11 @@ async fn use_it(broker: &RedisBroker, server: &Server) {
     };
     assert!(matches!(broker.record(record).await.unwrap(), Fenced::Done(_)));
     // The second stays at the head, with a try.
+    let parked = [Incarnation::new("silent-0", "1")];
     let first = appended[0].offsets[0];
-    let trimmed = broker.trim(partition, grant.token, &grant.life, first).await;
+    let trimmed = broker
+        .trim(partition, grant.token, &grant.life, first, &parked)
+        .await;
     assert_eq!(trimmed.unwrap(), Fenced::Done(()));
     let tries = broker
         .count_try(partition, grant.token, appended[1].offsets[0])

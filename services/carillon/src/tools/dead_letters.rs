@@ -119,7 +119,10 @@ async fn drop_many(broker: &SharedBroker, drop: &Drop, printer: Printer) -> anyh
     if let Some(named) = drop.partition
         && named >= partitions.get()
     {
-        let text = format!("there is no partition {named}; they are 0 to {}", partitions.get() - 1);
+        let text = format!(
+            "there is no partition {named}; they are 0 to {}",
+            partitions.get() - 1
+        );
         return Err(Misconfigured(text).into());
     }
     let mut none = true;

@@ -3,7 +3,7 @@
 //! A batch goes through three steps, and nothing may overtake anything:
 //! 1. *record*: into the rooms' histories and, in the same atomic step, read who holds the rooms;
 //! 2. *channels*: one append for each gateway that holds a target;
-//! 3. *trim*: the acknowledgement, once every channel has answered.
+//! 3. *trim*: the acknowledgement, once every channel has answered. One that does not is [parked](parking).
 //!
 //! Whatever goes wrong on the way, the answer is the same: drop the batch, forget what was read, and begin again at the
 //! head of the queue. What was done already is done twice then, and receivers drop what they know. That is why this
@@ -12,12 +12,15 @@
 
 mod batch;
 mod frames;
+mod parking;
 mod passing;
 mod prev;
 mod reading;
 mod reads;
+mod sending;
 mod traces;
 mod tries;
+mod unparking;
 
 use std::sync::Arc;
 
@@ -36,6 +39,7 @@ use crate::{
     shared::Shared,
 };
 
+use parking::Parking;
 pub(crate) use prev::PrevMemory;
 
 /// How an owner's work ended.
@@ -94,6 +98,8 @@ pub(crate) struct Owner {
     pauses: Pauses,
     /// Whether the head may be one that killed the owner before.
     after_takeover: bool,
+    /// Channels that do not answer.
+    parking: Parking,
     /// The entry whose try is, or may be, written down and not yet over.
     counted: Option<Offset>,
     /// While the broker refuses its calls for a reason that waiting alone does not end.
@@ -126,6 +132,7 @@ impl Owner {
             progress: shared.board.enter(partition),
             pauses: Pauses::new(settings.pause_least, settings.pause_most, random),
             after_takeover: true,
+            parking: Parking::default(),
             counted: None,
             refused: None,
             wary: 0,

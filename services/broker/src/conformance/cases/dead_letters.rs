@@ -5,11 +5,11 @@ use carillon_model::Offset;
 
 use crate::{
     DeadLetterId, DeadLetterSource, Fenced,
-    dead_letters::CAPPED_AT_ONCE,
     conformance::{
         Case,
         stage::{Owner, Stage, entry},
     },
+    dead_letters::CAPPED_AT_ONCE,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -106,10 +106,9 @@ async fn letters_are_listed_read_and_dropped(stage: Stage) {
 
     let id = all[1].id;
     assert_eq!(stage.broker.dead_letter(id).await, Ok(Some(all[1].clone())));
-    let drop = |offsets: Vec<Offset>| async move {
-        let broker = &stage.broker;
-        broker.drop_dead_letters(id.partition, &offsets).await.unwrap()
-    };
+    let broker = &stage.broker;
+    let drop =
+        |offsets: Vec<Offset>| async move { broker.drop_dead_letters(id.partition, &offsets).await.unwrap() };
     assert_eq!(drop(Vec::new()).await, 0);
     assert_eq!(drop(vec![id.offset]).await, 1);
     assert_eq!(drop(vec![id.offset]).await, 0);

@@ -5,8 +5,8 @@ use carillon_model::{Offset, Partition};
 
 use super::queue::still_owned;
 use crate::{
-    dead_letters::CAPPED_AT_ONCE,
     DeadLetter, DeadLetterId, DeadLetterSource, Fenced, FencingToken, Life, Result,
+    dead_letters::CAPPED_AT_ONCE,
     memory::state::{Admission, Buried, OVERHEAD, ServerState},
 };
 
@@ -84,12 +84,7 @@ pub fn dead_letter(state: &ServerState, now: u64, id: DeadLetterId) -> Option<De
 }
 
 /// Removes dead letters; how many were there.
-pub fn drop_dead_letters(
-    state: &mut ServerState,
-    now: u64,
-    partition: Partition,
-    letters: &[Offset],
-) -> u64 {
+pub fn drop_dead_letters(state: &mut ServerState, now: u64, partition: Partition, letters: &[Offset]) -> u64 {
     let data = state.partition_mut(partition, now);
     letters.iter().filter(|offset| data.unbury(**offset)).count() as u64
 }

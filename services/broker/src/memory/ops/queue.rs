@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use carillon_model::{Offset, Partition};
 
-use crate::{Backlog, Fenced, FencingToken, HeadRead, Life, QueueRead, memory::state::ServerState};
+use crate::{
+    Backlog, Fenced, FencingToken, HeadRead, Incarnation, Life, QueueRead, memory::state::ServerState,
+};
 
 /// Reads from the head.
 pub fn read_head(
@@ -20,6 +22,7 @@ pub fn read_head(
         life: state.life.clone(),
         handled: data.handled(),
         owned: data.lease.is_of(now, token),
+        parked: data.parked.iter().cloned().collect(),
     }
 }
 
@@ -66,6 +69,31 @@ pub fn trim(
     while data.queue.front().is_some_and(|head| head.offset <= upto) {
         data.pop();
     }
+    Fenced::Done(())
+}
+
+/// In the step of a trim that was done: these channels did not get what it acknowledged.
+pub fn park(state: &mut ServerState, now: u64, partition: Partition, gateways: &[Incarnation]) {
+    if !gateways.is_empty() {
+        let data = state.partition_mut(partition, now);
+        data.parked.extend(gateways.iter().cloned());
+    }
+}
+
+/// These gateways were told that they missed something.
+pub fn unpark(
+    state: &mut ServerState,
+    now: u64,
+    partition: Partition,
+    token: FencingToken,
+    life: &Life,
+    gateways: &[Incarnation],
+) -> Fenced<()> {
+    if !still_owned(state, now, partition, token, life) {
+        return Fenced::Lost;
+    }
+    let data = state.partition_mut(partition, now);
+    data.parked.retain(|gateway| !gateways.contains(gateway));
     Fenced::Done(())
 }
 
