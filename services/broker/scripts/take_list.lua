@@ -7,7 +7,10 @@ if kind ~= 'list' and kind ~= 'none' then return 'not a list' end
 local pending = redis.call('HGETALL', KEYS[4])
 local room = tonumber(ARGV[2]) - #pending / 2
 if room <= 0 then return pending end
-for _, item in ipairs(redis.call('LPOP', KEYS[1], room) or {}) do
+local items = redis.call('LPOP', KEYS[1], room) or {}
+-- Numbers begin anew for a list that brought nothing for a month: what had them is long settled.
+if #items > 0 then redis.call('EXPIRE', KEYS[3], 2592000) end
+for _, item in ipairs(items) do
   local number = redis.call('HINCRBY', KEYS[3], 'number', 1)
   redis.call('HSET', KEYS[4], number, item)
   pending[#pending + 1] = text(number)

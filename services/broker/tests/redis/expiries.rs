@@ -29,6 +29,7 @@ const IDEMPOTENCY: Duration = Duration::from_secs(1_200);
 const HISTORY: Duration = Duration::from_secs(3_000);
 
 const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: Duration = Duration::from_secs(2_592_000);
 
 const LIST: &str = "old-door";
 /// A room whose only guest has gone.
@@ -53,7 +54,7 @@ const KINDS: [(&str, Option<Duration>); 23] = [
     ("park", Some(DAY)),
     ("dlq", None),
     ("dlq.sources", Some(DAY)),
-    ("list.state", None),
+    ("list.state", Some(MONTH)),
     ("list.pending", None),
     // They go with their gateway: with its own leave, or with the first who meets it dead.
     ("gw", None),
