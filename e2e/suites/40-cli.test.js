@@ -232,6 +232,34 @@ test('dlq lists, replays and drops, as text and JSON', async () => {
   ok(`carillon dlq drop ${letters[1].id}`);
 });
 
+test('dlq drops all of a kind: by reason, by age, of a partition, or all there are', () => {
+  const letters = { 2: ['not UTF-8: x', 'too large'], 3: ['not UTF-8: y'] };
+  const queues = redis.cli('--scan', '--pattern', 'carillon:q:*').trim().split('\n');
+  const put = (id = '*') => {
+    for (const [place, reasons] of Object.entries(letters)) {
+      for (const reason of reasons) redis.cli('XADD', queues[place].replace(':q:', ':dlq:'), id, 'source', `{"list":{"list":"l","number":${place}}}`, 'reason', reason, 'entry', 'x');
+    }
+  };
+  const dropped = (line) => json(ok(`carillon dlq drop ${line} --output json`).stdout).reduce((sum, { dropped: count }) => sum + count, 0);
+  put();
+  assert.equal(dropped('--older-than 1h'), 0);
+  assert.equal(dropped("--reason 'not UTF-8' --older-than 1h"), 0);
+  assert.equal(dropped("--reason 'not UTF-8'"), 2);
+  assert.deepEqual(deadLetters().map(({ reason }) => reason), ['too large']);
+  const [partition] = deadLetters()[0].id.split('/');
+  assert.equal(dropped(`--partition ${(Number(partition) + 1) % 8}`), 0);
+  assert.equal(dropped(`--partition ${partition}`), 1);
+  // More than a page of them, and more than one partition.
+  for (let i = 0; i < 60; i += 1) put();
+  assert.match(ok('carillon dlq drop --all').stdout, /^(partition \d: \d+ are gone\n){2}$/);
+  assert.deepEqual(deadLetters(), []);
+  assert.match(ok('carillon dlq drop --all').stderr, /no such dead letters/);
+  for (const place of Object.keys(letters)) redis.cli('DEL', queues[place].replace(':q:', ':dlq:'));
+  put('1000000000000-*');
+  assert.equal(dropped('--older-than 30d'), 3);
+  for (const wrong of ['', '1/1-0 --all', '--partition 8', '--older-than soon']) assert.equal(run(`carillon dlq drop ${wrong}`).status, 64, wrong);
+});
+
 test('config check tells all mistakes at once', () => {
   const mistaken = run('carillon config check --redis.mode ring --gateway.shards 0 --polcy.file x --output json', { env: { CARILLON_LOG__FORMAT: 'xml' } });
   assert.equal(mistaken.status, 64);

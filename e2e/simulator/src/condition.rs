@@ -15,6 +15,8 @@ pub enum Step {
     Record,
     /// A dispatcher writes to a gateway's channel.
     AppendChannel,
+    /// A dispatcher writes down that a channel is parked.
+    Park,
     /// A gateway adds routes.
     AddRoutes,
     /// A gateway reads its channel.

@@ -29,20 +29,29 @@ pub enum Scenario {
     DeathBeforeChannels,
     /// A gateway's channel lost an entry, and the next one comes.
     LostFrame,
+    /// A channel does not answer and is parked; its dispatcher dies; then the channel answers again.
+    DeathAfterParking,
+    /// The same, and the dispatcher dies as it is about to write down that the channel is parked.
+    DeathWhileParking,
     /// A message is delivered, its server fails over to one that never had it and whose clock is behind, and another
     /// message is appended.
     ClockBack,
 }
 
-use Scenario::{ClockBack, DeathBeforeChannels, JoinWhileRecording, LostFrame, MessageWhileRouting};
+use Scenario::{
+    ClockBack, DeathAfterParking, DeathBeforeChannels, DeathWhileParking, JoinWhileRecording, LostFrame,
+    MessageWhileRouting,
+};
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         JoinWhileRecording,
         MessageWhileRouting,
         DeathBeforeChannels,
         LostFrame,
+        DeathAfterParking,
+        DeathWhileParking,
         ClockBack,
     ];
 
@@ -60,6 +69,8 @@ impl Scenario {
             MessageWhileRouting => Mutation::JoinReadsBeforeRouting,
             DeathBeforeChannels => Mutation::TrimBeforeChannels,
             LostFrame => Mutation::PrevCheckRemoved,
+            DeathAfterParking => Mutation::ParkInMemory,
+            DeathWhileParking => Mutation::MarkAfterTrim,
             ClockBack => Mutation::OffsetsNotRaised,
         }
     }
@@ -129,6 +140,8 @@ impl Stage {
             MessageWhileRouting => self.message_while_routing().await,
             DeathBeforeChannels => self.death_before_channels().await,
             LostFrame => self.lost_frame().await,
+            DeathAfterParking => self.death_after_parking().await,
+            DeathWhileParking => self.death_while_parking().await,
             ClockBack => self.clock_back().await,
         }
     }
@@ -196,6 +209,46 @@ impl Stage {
         self.handled().await?;
         condition.release();
         Ok(())
+    }
+
+    async fn death_after_parking(&mut self) -> Played {
+        self.joined(0).await?;
+        self.mute()?;
+        self.send().await;
+        self.handled().await?;
+        self.another_dispatcher();
+        self.schedule.setting.network.unmute();
+        Ok(())
+    }
+
+    async fn death_while_parking(&mut self) -> Played {
+        self.joined(0).await?;
+        self.mute()?;
+        let dispatcher = self.dispatcher();
+        dispatcher.hold(Step::Park);
+        self.send().await;
+        until("the dispatcher to park", || dispatcher.is_held()).await?;
+        self.another_dispatcher();
+        self.handled().await?;
+        self.schedule.setting.network.unmute();
+        Ok(())
+    }
+
+    /// The first gateway's channel answers nobody.
+    fn mute(&self) -> Played {
+        let incarnation = self.schedule.gateways[0].hub.incarnation();
+        let incarnation = incarnation.ok_or(Missed("the gateway's incarnation"))?;
+        self.schedule
+            .note(|| format!("the channel of {incarnation} is mute"));
+        let network = &self.schedule.setting.network;
+        network.mute(incarnation, Duration::from_secs(1_000));
+        Ok(())
+    }
+
+    fn another_dispatcher(&mut self) {
+        self.schedule.note(|| "the dispatcher is killed".to_owned());
+        self.schedule.dispatchers.clear();
+        self.schedule.start_dispatcher();
     }
 
     async fn clock_back(&mut self) -> Played {

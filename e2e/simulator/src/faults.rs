@@ -25,7 +25,10 @@ impl Schedule {
         if self.random.u8(..100) >= 25 {
             return;
         }
-        match self.random.u8(..12) {
+        match self
+            .random
+            .u8(..if mix.has(Fault::MuteChannel) { 13 } else { 12 })
+        {
             0 | 1 if mix.has(Fault::Cut) => {
                 let client = self.random.usize(..CLIENTS);
                 self.cut(client);
@@ -70,7 +73,17 @@ impl Schedule {
             10 if mix.has(Fault::FailOverPartitions) && self.random.u8(..10) < 6 => self.fail_over(0),
             10 if mix.has(Fault::ClockBehind) && self.failovers == 0 => self.fail_over_behind(),
             11 if mix.has(Fault::FailOverChannels) && self.random.u8(..10) < 6 => self.fail_over(1),
+            12 => self.mute_channel(),
             _ => {}
+        }
+    }
+
+    fn mute_channel(&mut self) {
+        let index = self.random.usize(..self.gateways.len());
+        let lasts = Duration::from_millis(self.random.u64(500..5_000));
+        if let Some(incarnation) = self.gateways[index].hub.incarnation() {
+            self.note(|| format!("the channel of {incarnation} is mute for {lasts:?}"));
+            self.setting.network.mute(incarnation, lasts);
         }
     }
 

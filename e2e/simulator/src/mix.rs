@@ -33,6 +33,8 @@ pub enum Fault {
     ClockBehind,
     /// Outboxes are small: sessions fall behind.
     SmallOutbox,
+    /// A gateway's channel does not answer dispatchers for a while.
+    MuteChannel,
 }
 
 /// A named set of faults.
@@ -69,7 +71,7 @@ impl Mix {
 
 use Fault::{
     Churn, ClockBehind, Cut, DeclareDead, FailOverChannels, FailOverPartitions, KillDispatcher, KillGateway,
-    LostAnswers, Overrun, SmallOutbox, Split, StallDispatcher, StallGateway,
+    LostAnswers, MuteChannel, Overrun, SmallOutbox, Split, StallDispatcher, StallGateway,
 };
 
 /// Every mix that `make test` runs.
@@ -93,6 +95,10 @@ pub const MIXES: &[Mix] = &[
     Mix {
         name: "gateways",
         faults: &[Cut, LostAnswers, StallGateway, KillGateway, DeclareDead, Overrun],
+    },
+    Mix {
+        name: "mute-channels",
+        faults: &[Cut, MuteChannel, KillDispatcher, StallDispatcher],
     },
     Mix {
         name: "partitions-fail-over",
@@ -129,6 +135,7 @@ pub const MIXES: &[Mix] = &[
             FailOverChannels,
             Split,
             SmallOutbox,
+            MuteChannel,
         ],
     },
 ];
@@ -158,6 +165,10 @@ pub enum Mutation {
     PrevMapKeptOverLease,
     /// A join is done when history has nothing more.
     JoinStopsAtFirstLateFrame,
+    /// That a channel is parked is known to its owner alone.
+    ParkInMemory,
+    /// That a channel is parked is written down after the batch was acknowledged.
+    MarkAfterTrim,
     /// Every recovery is told as incomplete.
     AlwaysFalse,
     /// Who missed something is told `false` and starts at the newest, though history holds it.
@@ -166,7 +177,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::HistoryAfterRoutes,
         Self::JoinReadsBeforeRouting,
         Self::ConsumingRead,
@@ -178,6 +189,8 @@ impl Mutation {
         Self::PrevCheckRemoved,
         Self::PrevMapKeptOverLease,
         Self::JoinStopsAtFirstLateFrame,
+        Self::ParkInMemory,
+        Self::MarkAfterTrim,
         Self::AlwaysFalse,
         Self::FalseInsteadOfReplay,
     ];

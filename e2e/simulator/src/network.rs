@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use carillon_broker::{
-    BrokerError, Life, Result,
+    BrokerError, Incarnation, Life, Result,
     memory::{MemoryBroker, MemoryOptions, ServerState},
 };
 use carillon_model::{MessageId, PartitionCount};
@@ -40,6 +40,8 @@ pub struct Network {
     slots: Vec<Mutex<Slot>>,
     ledgers: Vec<Mutex<Ledger>>,
     written: Vec<Notify>,
+    /// Until when dispatchers get no answer from a gateway's channel; the gateway itself reads on.
+    mute: Mutex<BTreeMap<Incarnation, Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +99,7 @@ impl Network {
             slots: (0..count).map(|_| Mutex::default()).collect(),
             ledgers: (0..count).map(|_| Mutex::default()).collect(),
             written: (0..count).map(|_| Notify::new()).collect(),
+            mute: Mutex::default(),
         })
     }
 
@@ -183,6 +186,28 @@ impl Network {
         self.written[server].notify_waiters();
     }
 
+    /// A gateway's channel answers no dispatcher for this long.
+    pub(crate) fn mute(&self, gateway: Incarnation, lasts: Duration) {
+        self.mute.lock().insert(gateway, Instant::now() + lasts);
+    }
+
+    /// Ends all silence.
+    pub(crate) fn unmute(&self) {
+        self.mute.lock().clear();
+    }
+
+    /// Never ends for a call that was made while the channel is mute: what was sent into the silence is gone.
+    pub(crate) async fn heard_of(&self, gateway: &Incarnation) {
+        let mute = self
+            .mute
+            .lock()
+            .get(gateway)
+            .is_some_and(|until| Instant::now() < *until);
+        if mute {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// How many writes a server took and kept.
     pub(crate) fn writes(&self, server: usize) -> u64 {
         self.ledgers[server].lock().writes
@@ -193,6 +218,7 @@ impl Network {
         for slot in &self.slots {
             slot.lock().old_primary = None;
         }
+        self.unmute();
     }
 }
 

@@ -134,6 +134,7 @@ impl DispatcherProcess {
             } else {
                 1 << 20
             },
+            channel_patience: Duration::from_millis(600),
             pause_least: Duration::from_millis(10),
             pause_most: Duration::from_millis(80),
             probe_every: Duration::from_secs(2),
@@ -172,6 +173,8 @@ fn dispatcher_mutations(mutation: Option<Mutation>, broker: &SimulatedBroker) ->
         unfenced_trim: (mutation == Some(Mutation::UnfencedTrim))
             .then(saboteur)
             .flatten(),
+        park_in_memory: mutation == Some(Mutation::ParkInMemory),
+        mark_after_trim: mutation == Some(Mutation::MarkAfterTrim),
         keep_prev_over_lease: mutation == Some(Mutation::PrevMapKeptOverLease),
     }
 }

@@ -80,6 +80,8 @@ const CAUGHT: [(Mutation, &str, u64); Mutation::ALL.len()] = [
     (Mutation::PrevCheckRemoved, "dispatchers", 54),
     (Mutation::PrevMapKeptOverLease, "dispatchers", 26),
     (Mutation::JoinStopsAtFirstLateFrame, "dispatchers", 54),
+    (Mutation::ParkInMemory, "mute-channels", 0),
+    (Mutation::MarkAfterTrim, "mute-channels", 0),
     (Mutation::AlwaysFalse, "calm", 0),
     (Mutation::FalseInsteadOfReplay, "calm", 3),
 ];

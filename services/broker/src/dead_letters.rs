@@ -40,9 +40,16 @@ pub trait DeadLetters: Send + Sync {
     /// One dead letter.
     async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>>;
 
-    /// Removes a dead letter. `false`: it was not there.
-    async fn drop_dead_letter(&self, id: DeadLetterId) -> Result<bool>;
+    /// Removes dead letters of a partition; how many of them were there. Name a few hundred at most.
+    async fn drop_dead_letters(&self, partition: Partition, letters: &[Offset]) -> Result<u64>;
+
+    /// Removes the oldest dead letters of a partition that has more than `keep`; how many. One call removes at most
+    /// [`CAPPED_AT_ONCE`], so it is made after each letter that is written.
+    async fn cap_dead_letters(&self, partition: Partition, keep: u64) -> Result<u64>;
 }
+
+/// At most so many dead letters are removed at once because there are too many.
+pub const CAPPED_AT_ONCE: u64 = 64;
 
 /// A dead letter's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 /// The result of a broker's method.
 pub type Result<T> = std::result::Result<T, BrokerError>;
 
-/// A failed call. Only [`BrokerError::Unknown`] leaves open whether anything was written.
+/// A failed call. [`BrokerError::outcome_is_unknown`] says whether it leaves open that something was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
     /// Nothing was written: the server can't be reached, is loading, or moves the slot. Try again later.
@@ -21,20 +21,36 @@ pub enum BrokerError {
     /// The broker can't be used as it is configured; the text says what to change.
     #[error("{0}")]
     Misconfigured(String),
-    /// Something lies in the broker that should not, or an answer has another shape than its command gives.
+    /// Something lies in the broker that should not, or an answer has another shape than its command gives. That says
+    /// nothing about the message that was sent.
     #[error("unexpected content in the broker: {0}")]
     Corrupt(String),
+    /// The server refused the call for a reason that is not known to lie in what was sent: an error that this version
+    /// does not know, a command that a script's user may not run, a proxy's own words. Wait, and try again.
+    #[error("the broker refuses the call: {reason}")]
+    Rejected {
+        /// What the server said.
+        reason: String,
+        /// A script was stopped halfway: what it had written stands.
+        half_done: bool,
+    },
+    /// Nothing was written, and nothing ever will be: the message itself is to blame. Only a closed list of answers
+    /// means this: a size that the server refuses, or a room whose keys hold something else.
+    #[error("the broker can't hold this message: {0}")]
+    Unstorable(String),
 }
 
 impl BrokerError {
     /// Every word of [`BrokerError::kind`].
-    pub const KINDS: [&str; 6] = [
+    pub const KINDS: [&str; 8] = [
         "unavailable",
         "unknown",
         "out_of_memory",
         "life_changed",
         "misconfigured",
         "corrupt",
+        "rejected",
+        "unstorable",
     ];
 
     /// A word of fixed cardinality, for metrics and logs.
@@ -46,14 +62,21 @@ impl BrokerError {
             Self::LifeChanged => "life_changed",
             Self::Misconfigured(_) => "misconfigured",
             Self::Corrupt(_) => "corrupt",
+            Self::Rejected { .. } => "rejected",
+            Self::Unstorable(_) => "unstorable",
         }
     }
 
-    /// Whether the same call may succeed later.
-    pub const fn is_temporary(&self) -> bool {
+    /// Whether something may have been written all the same.
+    pub const fn outcome_is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::Rejected { half_done: true, .. })
+    }
+
+    /// Whether waiting alone does not help: somebody has to change the server, its rules, or what lies in it.
+    pub const fn needs_help(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable(_) | Self::Unknown(_) | Self::OutOfMemory(_) | Self::LifeChanged
+            Self::Misconfigured(_) | Self::Corrupt(_) | Self::Rejected { .. }
         )
     }
 }

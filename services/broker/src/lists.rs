@@ -12,7 +12,8 @@ use crate::{FencingToken, Result};
 /// Takes items from lists that producers `RPUSH` to.
 #[async_trait]
 pub trait Lists: Send + Sync {
-    /// Takes up to `limit` items from the list's head into pending and answers everything pending, by number.
+    /// Takes items from the list's head into pending, as long as no more than `limit` are pending, and answers everything
+    /// pending, by number.
     async fn take(&self, list: &str, token: FencingToken, limit: usize) -> Result<TakeOutcome>;
 
     /// Removes items from pending: the queue (or the dead letters) hold them. Numbers not pending are fine.

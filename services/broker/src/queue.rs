@@ -30,19 +30,35 @@ pub trait Queue: Send + Sync {
     async fn record(&self, record: Record) -> Result<Fenced<RecordOutcome>>;
 
     /// Trims everything up to and including `upto`, if token and life still hold. This acknowledges it. Tries of the
-    /// head (see [`Queue::count_try`]) are forgotten.
+    /// head (see [`Queue::count_try`]) are forgotten. In the same step, the channels that did not get it are written down
+    /// as parked: every owner's [`QueueReader::read_head`] tells them from then on.
     async fn trim(
         &self,
         partition: Partition,
         token: FencingToken,
         life: &Life,
         upto: Offset,
+        parked: &[Incarnation],
     ) -> Result<Fenced<()>>;
 
-    /// Writes down one more try of the head entry before it is handled, and answers how many there were, this one
-    /// included. Another entry's tries are forgotten.
+    /// These gateways were told that they missed something: their channels are parked no more, if token and life still
+    /// hold.
+    async fn unpark(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        life: &Life,
+        gateways: &[Incarnation],
+    ) -> Result<Fenced<()>>;
+
+    /// Writes down, before the head entry is handled, that the owner with this token tries it, and answers how many
+    /// owners did, this one included. Saying it again counts once. Another entry's tries are forgotten.
     async fn count_try(&self, partition: Partition, token: FencingToken, head: Offset)
     -> Result<Fenced<u32>>;
+
+    /// Takes the try of a token back: its process is alive, so the entry did not end it. It needs no lease: an owner
+    /// that lost the partition, for whatever reason, does this as soon as it can.
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()>;
 }
 
 /// Reads one partition's queue for its owner.
@@ -145,6 +161,8 @@ pub struct HeadRead {
     pub handled: Offset,
     /// Whether the token is (still) the owner's.
     pub owned: bool,
+    /// Gateways whose channels did not get what was acknowledged, in order.
+    pub parked: Vec<Incarnation>,
 }
 
 /// What came after an offset.

@@ -98,3 +98,6 @@ pub const CURSOR_TRUSTED: Duration = Duration::from_secs(12 * 3600);
 pub const FAILOVER_RAISE: Duration = Duration::from_secs(600);
 /// Routes expire by themselves after this time; gateways renew them every third of it.
 pub const ROUTE_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// With each message a history that is above its limits loses as many of its oldest as make room for it, or this many: one
+/// that its policy made shorter shrinks with its messages, and none of them pays for all of it.
+pub const EVICTED_AT_ONCE: u64 = 64;

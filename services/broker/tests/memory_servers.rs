@@ -182,7 +182,7 @@ async fn memory_is_bounded_and_there_is_room_to_drain() {
             .await;
         assert!(matches!(recorded, Ok(Fenced::Done(_))), "{recorded:?}");
         assert!(broker.server_state(0).used() <= LIMIT);
-        let trimmed = broker.trim(ONLY, grant.token, &grant.life, offset).await;
+        let trimmed = broker.trim(ONLY, grant.token, &grant.life, offset, &[]).await;
         assert_eq!(trimmed, Ok(Fenced::Done(())));
     }
     placed(broker.append(append(vec![7; 1000])).await.unwrap());
@@ -207,7 +207,10 @@ async fn what_is_over_is_freed() {
             .record(record(&grant, &room, offset, limits))
             .await
             .unwrap();
-        broker.trim(ONLY, grant.token, &grant.life, offset).await.unwrap();
+        broker
+            .trim(ONLY, grant.token, &grant.life, offset, &[])
+            .await
+            .unwrap();
     }
     let full = broker.server_state(0).used();
     assert!(full > 500 * 1000, "{full}");
@@ -221,7 +224,10 @@ async fn what_is_over_is_freed() {
             Ok(Some(grant)) => grant,
             other => panic!("{other:?}"),
         };
-        broker.trim(ONLY, grant.token, &grant.life, last).await.unwrap();
+        broker
+            .trim(ONLY, grant.token, &grant.life, last, &[])
+            .await
+            .unwrap();
         broker.server_state(0).used()
     };
     // Histories after ten minutes, keys too; last offsets after a day.

@@ -151,6 +151,8 @@ settings_section! {
         "batch" => batch: usize = 128, range 1..=10000;
         /// Bytes that may wait in a gateway's channel; over it, the channel is emptied and the gateway catches up.
         "channel" => channel: ByteSize = "16MiB", range "64KiB"..="1GiB";
+        /// Dead letters that a partition keeps; the oldest of more are dropped.
+        "dead_letters" => dead_letters: u64 = 10000, range 1..=1000000;
     }
 }
 

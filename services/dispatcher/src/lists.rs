@@ -248,6 +248,7 @@ impl ListTaker {
             );
             self.shared.metrics.buried(unfit.why);
             self.shared.metrics.list_items("buried", 1);
+            self.shared.cap_dead_letters(partition).await;
         }
         true
     }

@@ -26,9 +26,13 @@ pub struct DispatcherMetrics {
     broker_errors: IntCounterVec,
     pub(crate) unknown_outcomes: IntCounter,
     dead_letters: IntCounterVec,
+    pub(crate) dead_letters_dropped: IntCounter,
     pub(crate) owned: IntGaugeVec,
     stuck: IntGaugeVec,
     stuck_partitions: IntGauge,
+    refused_partitions: IntGauge,
+    parked_channels: IntGauge,
+    pub(crate) session_messages_lost: IntCounter,
     queue_entries: IntGauge,
     queue_age: Gauge,
     pub(crate) given_up: IntCounter,
@@ -76,11 +80,18 @@ impl Burial {
     }
 }
 
-/// A partition is owned while this lives.
+/// Counted in a gauge while this lives.
 #[derive(Debug)]
-pub(crate) struct OwnedGauge(IntGauge);
+pub(crate) struct Counted(IntGauge);
 
-impl Drop for OwnedGauge {
+impl Counted {
+    fn in_gauge(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -155,6 +166,10 @@ impl DispatcherMetrics {
                 "reason",
                 &Burial::ALL.map(Burial::as_str),
             )?,
+            dead_letters_dropped: counter(
+                "dead_letters_dropped_total",
+                "Dead letters dropped because their partition had too many.",
+            )?,
             owned,
             stuck: gauges(
                 "partition_without_progress",
@@ -167,6 +182,24 @@ impl DispatcherMetrics {
                     named("partitions_without_progress"),
                     "How many partitions that is.",
                 )?,
+            )?,
+            refused_partitions: register(
+                registry,
+                IntGauge::new(
+                    named("partitions_refused"),
+                    "Partitions owned whose calls Redis refuses for a reason that is not the message's: their messages wait.",
+                )?,
+            )?,
+            parked_channels: register(
+                registry,
+                IntGauge::new(
+                    named("channels_parked"),
+                    "Channels that do not answer, counted for each partition owned that goes on without them.",
+                )?,
+            )?,
+            session_messages_lost: counter(
+                "session_messages_lost_total",
+                "Messages to sessions' own rooms that were lost because their gateway's channel was parked.",
             )?,
             queue_entries: register(
                 registry,
@@ -217,7 +250,7 @@ impl DispatcherMetrics {
     /// Counts a failed call.
     pub(crate) fn failed(&self, error: &BrokerError) {
         self.broker_errors.with_label_values(&[error.kind()]).inc();
-        if matches!(error, BrokerError::Unknown(_)) {
+        if error.outcome_is_unknown() {
             self.unknown_outcomes.inc();
         }
     }
@@ -245,10 +278,18 @@ impl DispatcherMetrics {
         self.batch_seconds.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn own(&self, kind: &str) -> OwnedGauge {
-        let gauge = self.owned.with_label_values(&[kind]);
-        gauge.inc();
-        OwnedGauge(gauge)
+    pub(crate) fn own(&self, kind: &str) -> Counted {
+        Counted::in_gauge(&self.owned.with_label_values(&[kind]))
+    }
+
+    /// A channel is parked.
+    pub(crate) fn parked(&self) -> Counted {
+        Counted::in_gauge(&self.parked_channels)
+    }
+
+    /// A partition waits until somebody changes what the broker refuses.
+    pub(crate) fn refused(&self) -> Counted {
+        Counted::in_gauge(&self.refused_partitions)
     }
 
     /// What waits in the partitions owned.

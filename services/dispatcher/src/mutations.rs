@@ -20,6 +20,10 @@ pub struct DispatcherMutations {
     pub trim_before_channels: bool,
     /// Trimming checks neither token nor life, and is repeated until it is answered.
     pub unfenced_trim: Option<Arc<dyn Sabotage>>,
+    /// That a channel is parked is known to its owner alone.
+    pub park_in_memory: bool,
+    /// That a channel is parked is written down after the batch it did not get was acknowledged.
+    pub mark_after_trim: bool,
     /// What was read in an earlier lease, or before a re-read, still counts as the room's message before.
     pub keep_prev_over_lease: bool,
 }
@@ -32,6 +36,8 @@ impl fmt::Debug for DispatcherMutations {
             .field("consuming_read", &self.consuming_read)
             .field("trim_before_channels", &self.trim_before_channels)
             .field("unfenced_trim", &self.unfenced_trim.is_some())
+            .field("park_in_memory", &self.park_in_memory)
+            .field("mark_after_trim", &self.mark_after_trim)
             .field("keep_prev_over_lease", &self.keep_prev_over_lease)
             .finish()
     }

@@ -31,6 +31,8 @@ pub struct DispatcherSettings {
     pub batch_bytes: usize,
     /// Where a channel would hold more unread bytes, it is emptied and its gateway told so.
     pub channel_bytes: u64,
+    /// A channel that has not answered for this long is parked: its partition goes on without it.
+    pub channel_patience: Duration,
     /// At most so many channels are written to at once, per partition.
     pub channels_at_once: usize,
     /// For so many rooms per partition the last offset is remembered between batches.
@@ -43,6 +45,8 @@ pub struct DispatcherSettings {
     pub tries: u32,
     /// All tries of a message are done within this time.
     pub tries_within: Duration,
+    /// A partition keeps so many dead letters; the oldest of more are dropped.
+    pub dead_letters: u64,
     /// How often a probe goes out.
     pub probe_every: Duration,
     /// A partition whose head has not moved for this long, though the broker answers, makes no progress.
@@ -80,12 +84,14 @@ impl Default for DispatcherSettings {
             batch_entries: 128,
             batch_bytes: 4 << 20,
             channel_bytes: 16 << 20,
+            channel_patience: Duration::from_secs(1),
             channels_at_once: 64,
             remembered_rooms: 10_000,
             pause_least: Duration::from_millis(50),
             pause_most: Duration::from_secs(1),
             tries: 5,
             tries_within: Duration::from_secs(2),
+            dead_letters: 10_000,
             probe_every: Duration::from_secs(5),
             stuck_after: Duration::from_secs(10),
             shun_for: Duration::from_secs(30),

@@ -1,16 +1,26 @@
 //! What all parts of one dispatcher share.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
-use carillon_broker::{Result, SharedBroker};
+use carillon_broker::{Incarnation, Result, ServiceKind, SharedBroker};
 use carillon_model::{Offset, Partition, policy::Policy};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
+use tracing::{debug, warn};
 
 use crate::{
     DispatcherMetrics, DispatcherMutations, DispatcherSettings, partition::PrevMemory, patience::within,
     progress::ProgressBoard,
 };
+
+/// How long the gateways are not asked for after a failure.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+struct KnownGateways {
+    living: Vec<Incarnation>,
+    failed: Option<Instant>,
+}
 
 /// Made once, shared by every task.
 #[derive(Debug)]
@@ -22,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) mutations: DispatcherMutations,
     pub(crate) known: KnownOffsets,
     pub(crate) board: ProgressBoard,
+    known_gateways: Mutex<KnownGateways>,
     /// Only for [`DispatcherMutations::keep_prev_over_lease`].
     kept_prevs: Mutex<BTreeMap<Partition, Arc<Mutex<PrevMemory>>>>,
     random: Mutex<fastrand::Rng>,
@@ -44,6 +55,7 @@ impl Shared {
             mutations,
             known: KnownOffsets::default(),
             board: ProgressBoard::default(),
+            known_gateways: Mutex::default(),
             kept_prevs: Mutex::default(),
             random: Mutex::new(random),
         }
@@ -55,9 +67,61 @@ impl Shared {
         what: &'static str,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        within(self.settings.call_timeout, what, call)
+        self.call_within(self.settings.call_timeout, what, call).await
+    }
+
+    /// The same, with a time of its own.
+    pub(crate) async fn call_within<T>(
+        &self,
+        limit: Duration,
+        what: &'static str,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        within(limit, what, call)
             .await
             .inspect_err(|error| self.metrics.failed(error))
+    }
+
+    /// The living gateways. Their lives lie on many servers: where one of those does not answer, they are as before, and
+    /// nobody asks again for a while.
+    pub(crate) async fn gateways(&self) -> Vec<Incarnation> {
+        let wait = |failed: Instant| failed.elapsed() < ASK_AGAIN_AFTER;
+        {
+            let known = self.known_gateways.lock();
+            if known.failed.is_some_and(wait) {
+                return known.living.clone();
+            }
+        }
+        let members = self.broker.members(ServiceKind::Gateway);
+        let members = self
+            .call_within(self.settings.channel_patience, "members", members)
+            .await;
+        let mut known = self.known_gateways.lock();
+        match members {
+            Ok(members) => {
+                known.failed = None;
+                known.living = members.into_iter().map(|member| member.incarnation).collect();
+            }
+            Err(error) => {
+                debug!(%error, "probes go to the gateways known from before");
+                known.failed = Some(Instant::now());
+            }
+        }
+        known.living.clone()
+    }
+
+    /// After a dead letter was written: drops the oldest of too many. Where that fails, the next letter's turn does it.
+    pub(crate) async fn cap_dead_letters(&self, partition: Partition) {
+        let keep = self.settings.dead_letters;
+        let cap = self.broker.cap_dead_letters(partition, keep);
+        match self.call("cap_dead_letters", cap).await {
+            Ok(0) => {}
+            Ok(dropped) => {
+                warn!(%partition, dropped, keep, "there are too many dead letters; the oldest were dropped");
+                self.metrics.dead_letters_dropped.inc_by(dropped);
+            }
+            Err(error) => debug!(%partition, %error, "too many dead letters may be kept"),
+        }
     }
 
     /// Randomness of its own for a task.

@@ -1,6 +1,6 @@
 //! One lease, from its grant to its end: renewed while the work goes on, given back when it ends.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use carillon_broker::{FencingToken, Incarnation, LeaseName};
 use carillon_model::Partition;
@@ -69,13 +69,23 @@ pub(crate) async fn partition(
     };
     let end = hold(&shared, &lease, grant.token, &orders, work).await;
     drop(owned);
-    if end != TenureEnd::Lost {
-        owner.forget_try().await;
-    }
+    // This process lives: what it tried did not kill it, however the lease ended.
+    let open_try = owner.open_try();
+    drop(owner);
+    let open_try = match open_try {
+        Some(open_try) if open_try.take_back().await => None,
+        other => other,
+    };
     give_back(&shared, &lease, grant.token).await;
     info!(%partition, ?end, "the partition is given up");
+    if let Some(open_try) = open_try {
+        open_try.take_back_within(TAKE_BACK_FOR, orders.handover).await;
+    }
     end
 }
+
+/// A broker that is away for longer than this leaves a try behind: one of those that it takes to blame a message.
+const TAKE_BACK_FOR: Duration = Duration::from_secs(600);
 
 /// Takes a list and moves its items as long as possible.
 pub(crate) async fn list(shared: Arc<Shared>, list: String, owner: Incarnation, orders: Orders) -> TenureEnd {

@@ -46,14 +46,14 @@ async fn a_broken_entry_becomes_a_dead_letter_and_the_rest_flows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_broker_refuses_is_found_entry_by_entry() {
+async fn what_the_broker_cannot_hold_is_found_entry_by_entry() {
     let mut world = World::new(1);
     let mut ear = world.ear("g", &["a"]).await;
     let first = world.send("a").await;
     let second = world.send("a").await;
     let process = world.dispatcher();
     // Once for both together, five times for the first alone.
-    process.plan.set("record", Fault::Corrupt, 6);
+    process.plan.set("record", Fault::Unstorable, 6);
     world.until_drained().await;
     assert_eq!(ear.listen().await.heard["a"], [second]);
     let letters = world.dead_letters().await;
@@ -67,8 +67,9 @@ async fn a_broker_that_is_away_is_never_a_try() {
     let mut ear = world.ear("g", &["a"]).await;
     let process = world.dispatcher();
     until("it owns all", || process.owned() == 1).await;
-    for call in ["record", "append_channel", "trim"] {
-        process.plan.set(call, Fault::Unavailable, 100);
+    // A channel that is away for longer than a second is parked instead.
+    for (call, times) in [("record", 100), ("append_channel", 3), ("trim", 100)] {
+        process.plan.set(call, Fault::Unavailable, times);
         let sent = world.send("a").await;
         world.until_drained().await;
         assert_eq!(ear.listen().await.heard["a"].last(), Some(&sent));
@@ -76,14 +77,96 @@ async fn a_broker_that_is_away_is_never_a_try() {
     assert!(world.dead_letters().await.is_empty());
 }
 
-/// The channels are away for minutes and the partition goes from one to the other: none of it is a try.
+#[tokio::test(start_paused = true)]
+async fn the_oldest_of_too_many_dead_letters_are_dropped_and_counted() {
+    let mut world = World::new(1);
+    let settings = DispatcherSettings {
+        dead_letters: 2,
+        tries: 1,
+        ..DispatcherSettings::default()
+    };
+    let room = Room::new("a").unwrap();
+    let mut broken = Vec::new();
+    for _ in 0..5 {
+        let entry = Bytes::from_static(b"\xff\xffnonsense");
+        broken.push(DeadLetterSource::Queue(world.push_entry(&room, entry).await));
+    }
+    let process = world.dispatcher_with(settings);
+    until("the oldest are dropped", || {
+        process.metric("dead_letters_dropped_total") == 3.0
+    })
+    .await;
+    let letters = world.dead_letters().await;
+    let kept: Vec<_> = letters.into_iter().map(|letter| letter.source).collect();
+    assert_eq!(kept, broken[3..]);
+}
+
+/// An error that nobody knows is nobody's fault: the partition waits, says so, and goes on when it is over.
+#[tokio::test(start_paused = true)]
+async fn an_unknown_error_of_the_broker_buries_nothing() {
+    let mut world = World::new(1);
+    let mut ear = world.ear("g", &["a"]).await;
+    let process = world.dispatcher();
+    until("it owns all", || process.owned() == 1).await;
+    for fault in [Fault::Rejected, Fault::Corrupt] {
+        for call in ["record", "trim", "read_head"] {
+            process.plan.set(call, fault, usize::MAX);
+            if call == "read_head" {
+                // It reads on until something makes it begin anew.
+                process.plan.set("trim", Fault::Unavailable, 1);
+            }
+            let sent = world.send("a").await;
+            until("it is stuck", || {
+                process.metric("partitions_without_progress") == 1.0
+            })
+            .await;
+            assert_eq!(process.metric("partitions_refused"), 1.0, "{call}");
+            process.plan.clear();
+            world.until_drained().await;
+            until("it is refused no more", || {
+                process.metric("partitions_refused") == 0.0
+            })
+            .await;
+            assert_eq!(ear.listen().await.heard["a"].last(), Some(&sent));
+        }
+    }
+    assert!(world.dead_letters().await.is_empty());
+}
+
+/// One after the other stands still past its lease with the message in hand, finds the broker away when it wakes up, and
+/// ends while it waits: none of them died of the message.
+#[tokio::test(start_paused = true)]
+async fn a_try_that_a_lost_lease_interrupted_does_not_count() {
+    let mut world = World::new(1);
+    let mut ear = world.ear("g", &["a"]).await;
+    let sent = world.send("a").await;
+    for _ in 0..8 {
+        let process = world.dispatcher();
+        process.plan.set("record", Fault::StallBefore, 1);
+        process.plan.stalled().await;
+        sleep(20 * SECOND).await;
+        process.plan.set("record", Fault::Unavailable, usize::MAX);
+        process.plan.set("take_back_try", Fault::Unavailable, 3);
+        process.plan.release();
+        sleep(20 * SECOND).await;
+        assert!(process.metric("fenced_total") >= 1.0, "it lost its lease");
+        process.kill().await;
+    }
+    assert_eq!(world.dead_letters().await, []);
+    let process = world.dispatcher();
+    world.until_drained().await;
+    assert_eq!(ear.listen().await.heard["a"], [sent]);
+    drop(process);
+}
+
+/// The histories are away for minutes and the partition goes from one to the other: none of it is a try.
 #[tokio::test(start_paused = true)]
 async fn being_given_up_is_no_try() {
     let mut world = World::new(1);
     let mut ear = world.ear("g", &["a"]).await;
     let processes = [world.dispatcher(), world.dispatcher()];
     for process in &processes {
-        process.plan.set("append_channel", Fault::Unavailable, usize::MAX);
+        process.plan.set("record", Fault::Unavailable, usize::MAX);
     }
     let sent = world.send("a").await;
     sleep(600 * SECOND).await;

@@ -247,10 +247,10 @@ async fn a_partition_that_stands_still_goes_to_another_one() {
     let mut ear = world.ear("g", &["a"]).await;
     let first = world.dispatcher();
     until("it owns all", || first.owned() == 2).await;
-    // The way to channels is cut for the first one only.
-    first.plan.set("append_channel", Fault::Unavailable, usize::MAX);
+    // The way to histories is cut for the first one only.
+    first.plan.set("record", Fault::Unavailable, usize::MAX);
     let second = world.dispatcher();
-    second.plan.set("append_channel", Fault::Unavailable, usize::MAX);
+    second.plan.set("record", Fault::Unavailable, usize::MAX);
     let sent = world.send("a").await;
     sleep(20 * SECOND).await;
     assert_eq!(ear.listen().await.heard.len(), 0);
@@ -399,7 +399,7 @@ async fn a_drained_one_gives_back_at_once_what_is_idle() {
         second.owned() > 0 && first.owned() + second.owned() == 16
     })
     .await;
-    first.plan.set("append_channel", Fault::Hang, 1);
+    first.plan.set("record", Fault::Hang, 1);
     for room in rooms {
         world.send(room).await;
     }
@@ -491,7 +491,7 @@ async fn a_partition_that_every_owner_gets_stuck_on_stays_marked() {
     let mut ear = world.ear("g", &["a"]).await;
     let processes = [world.dispatcher(), world.dispatcher()];
     for process in &processes {
-        process.plan.set("append_channel", Fault::Unavailable, usize::MAX);
+        process.plan.set("record", Fault::Unavailable, usize::MAX);
     }
     let marked = |name: &str| processes.iter().map(|process| process.metric(name)).sum::<f64>();
     let sent = world.send("a").await;

@@ -135,7 +135,7 @@ impl Writer {
                 let trouble = match result {
                     Ok(AppendOutcome::Appended(_)) => continue,
                     // Whether or not the key is claimed now, no message was written.
-                    Err(BrokerError::Unknown(why)) => Trouble::Unavailable(why),
+                    Err(error) if error.outcome_is_unknown() => Trouble::Unavailable(error.to_string()),
                     other => trouble(other, &places),
                 };
                 written.happened(&places, &trouble);

@@ -102,10 +102,18 @@ pub(crate) fn trouble(result: Result<AppendOutcome>, places: &Places) -> Trouble
         }
         Err(BrokerError::OutOfMemory(_)) => Trouble::Memory,
         Err(BrokerError::Unknown(why)) => Trouble::Unknown(why),
+        Err(error @ BrokerError::Rejected { half_done: true, .. }) => {
+            tracing::error!(%error, "the broker stopped an append halfway");
+            Trouble::Unknown(error.to_string())
+        }
         Err(error @ (BrokerError::Unavailable(_) | BrokerError::LifeChanged)) => {
             Trouble::Unavailable(error.to_string())
         }
-        Err(error @ BrokerError::Misconfigured(_)) => {
+        Err(
+            error @ (BrokerError::Misconfigured(_)
+            | BrokerError::Rejected { .. }
+            | BrokerError::Unstorable(_)),
+        ) => {
             tracing::error!(%error, "the broker refuses appends");
             Trouble::Unavailable(error.to_string())
         }

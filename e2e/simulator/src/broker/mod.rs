@@ -104,11 +104,34 @@ impl Queue for SimulatedBroker {
         token: FencingToken,
         life: &Life,
         upto: Offset,
+        parked: &[Incarnation],
+    ) -> Result<Fenced<()>> {
+        let server = self.of_partition(partition);
+        if !parked.is_empty() {
+            self.0.pass(Step::Park).await;
+        }
+        self.0
+            .write(server, |state, now| {
+                let trimmed = ops::queue::trim(state, now, partition, token, life, upto);
+                if trimmed == Fenced::Done(()) {
+                    ops::queue::park(state, now, partition, parked);
+                }
+                trimmed
+            })
+            .await
+    }
+
+    async fn unpark(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        life: &Life,
+        gateways: &[Incarnation],
     ) -> Result<Fenced<()>> {
         let server = self.of_partition(partition);
         self.0
             .write(server, |state, now| {
-                ops::queue::trim(state, now, partition, token, life, upto)
+                ops::queue::unpark(state, now, partition, token, life, gateways)
             })
             .await
     }
@@ -123,6 +146,15 @@ impl Queue for SimulatedBroker {
         self.0
             .write(server, |state, now| {
                 ops::queue::count_try(state, now, partition, token, head)
+            })
+            .await
+    }
+
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
+        let server = self.of_partition(partition);
+        self.0
+            .write(server, |state, now| {
+                ops::queue::take_back_try(state, now, partition, token);
             })
             .await
     }
@@ -242,6 +274,7 @@ impl Channels for SimulatedBroker {
     async fn append_channel(&self, gateway: &Incarnation, entry: Bytes, limit: u64) -> Result<ChannelAppend> {
         let server = self.of_incarnation(gateway);
         self.0.pass(Step::AppendChannel).await;
+        self.0.network.heard_of(gateway).await;
         self.0
             .write(server, |state, now| {
                 ops::channels::append_channel(state, now, gateway, entry, limit)

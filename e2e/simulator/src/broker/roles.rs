@@ -130,6 +130,7 @@ impl Presence for SimulatedBroker {
         let mut living = Vec::new();
         for incarnation in incarnations {
             let server = self.of_incarnation(incarnation);
+            self.0.network.heard_of(incarnation).await;
             let lives = self
                 .0
                 .read(server, |state, now| {
@@ -262,11 +263,20 @@ impl DeadLetters for SimulatedBroker {
             .await
     }
 
-    async fn drop_dead_letter(&self, id: DeadLetterId) -> Result<bool> {
-        let server = self.of_partition(id.partition);
+    async fn drop_dead_letters(&self, partition: Partition, letters: &[Offset]) -> Result<u64> {
+        let server = self.of_partition(partition);
         self.0
             .write(server, |state, now| {
-                ops::dead_letters::drop_dead_letter(state, now, id)
+                ops::dead_letters::drop_dead_letters(state, now, partition, letters)
+            })
+            .await
+    }
+
+    async fn cap_dead_letters(&self, partition: Partition, keep: u64) -> Result<u64> {
+        let server = self.of_partition(partition);
+        self.0
+            .write(server, |state, now| {
+                ops::dead_letters::cap_dead_letters(state, now, partition, keep)
             })
             .await
     }

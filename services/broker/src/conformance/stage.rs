@@ -231,7 +231,7 @@ impl Owner {
 
     pub(super) async fn trim(&self, upto: Offset) -> Fenced<()> {
         self.broker
-            .trim(self.partition, self.token, &self.life, upto)
+            .trim(self.partition, self.token, &self.life, upto, &[])
             .await
             .unwrap()
     }

@@ -48,7 +48,8 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
         ErrorKind::Server(_) | ErrorKind::Extension => match error.code() {
             Some("OOM") => failed(BrokerError::OutOfMemory(text), false),
             Some("NOAUTH" | "WRONGPASS") => failed(wrong_password(&text), true),
-            Some("WRONGTYPE") => failed(BrokerError::Corrupt(text), false),
+            // A script of ours says so of the very message it was given.
+            Some(UNSTORABLE) => failed(BrokerError::Unstorable(text), false),
             // Writes are refused while the server cannot keep them: MISCONF, NOREPLICAS.
             Some("MISCONF" | "NOREPLICAS") => failed(BrokerError::Unavailable(text), false),
             Some("BUSY" | "UNBLOCKED") => failed(BrokerError::Unavailable(text), true),
@@ -59,18 +60,32 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
                      docs/security.md has the ACL rules"
                 );
                 let error = if writes {
-                    BrokerError::Unknown(text)
+                    BrokerError::Rejected {
+                        reason: text,
+                        half_done: true,
+                    }
                 } else {
                     BrokerError::Misconfigured(text)
                 };
                 failed(error, false)
             }
             _ if text.contains("OOM command not allowed") => failed(BrokerError::OutOfMemory(text), false),
-            _ if text.contains("WRONGTYPE") => failed(BrokerError::Corrupt(text), false),
+            // Said before anything is executed; after the first, the server hangs up.
+            _ if REFUSED_SIZES.iter().any(|said| text.contains(said)) => {
+                failed(BrokerError::Unstorable(text), true)
+            }
             _ if text.contains("cluster support disabled") => {
                 failed(BrokerError::Misconfigured(IS_NO_CLUSTER.to_owned()), false)
             }
-            _ => failed(BrokerError::Corrupt(text), false),
+            // Nobody knows what it means, so it is not the message that is to blame.
+            _ => {
+                let half_done = writes && is_from_inside_a_script(&text);
+                let error = BrokerError::Rejected {
+                    reason: text,
+                    half_done,
+                };
+                failed(error, false)
+            }
         },
         // An answer that can't be read says as little of what was done as one that was lost.
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType if writes && sent => {
@@ -89,6 +104,17 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
         _ if writes && sent => failed(BrokerError::Unknown(text), true),
         _ => failed(BrokerError::Unavailable(text), true),
     }
+}
+
+/// An error's first word, by which a script says that the message it was given can never be stored.
+const UNSTORABLE: &str = "UNSTORABLE";
+
+/// What Redis says of a value that is larger than it allows (`proto-max-bulk-len`).
+const REFUSED_SIZES: [&str; 2] = ["invalid bulk length", "string exceeds maximum allowed size"];
+
+/// A script that ends with an error keeps what it wrote before. Redis names the script and the line.
+fn is_from_inside_a_script(text: &str) -> bool {
+    text.contains("script: ") || text.contains("@user_script")
 }
 
 fn wrong_password(text: &str) -> BrokerError {
@@ -124,7 +150,12 @@ mod tests {
             Verdict::SendScript => "send script".to_owned(),
             Verdict::Failed { error, broken } => {
                 let connection = if *broken { "broken" } else { "whole" };
-                format!("{} {connection}", error.kind())
+                let half = if error.kind() == "rejected" && error.outcome_is_unknown() {
+                    ", half done"
+                } else {
+                    ""
+                };
+                format!("{} {connection}{half}", error.kind())
             }
         }
     }
@@ -167,11 +198,16 @@ mod tests {
             ),
             (
                 "WRONGTYPE Operation against a key holding the wrong kind of value",
-                "corrupt whole",
+                "rejected whole",
             ),
             (
-                "ERR WRONGTYPE Operation against a key script: 0a, on @user_script:3.",
-                "corrupt whole",
+                "UNSTORABLE the keys of a room hold something else",
+                "unstorable whole",
+            ),
+            ("ERR Protocol error: invalid bulk length", "unstorable broken"),
+            (
+                "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+                "unstorable broken",
             ),
             (
                 "MISCONF Redis is configured to save RDB snapshots",
@@ -190,13 +226,14 @@ mod tests {
                 "ERR This instance has cluster support disabled",
                 "misconfigured whole",
             ),
-            ("ERR unknown command 'XADD'", "corrupt whole"),
+            ("ERR unknown command 'XADD'", "rejected whole"),
             (
                 "CROSSSLOT Keys in request don't hash to the same slot",
-                "corrupt whole",
+                "rejected whole",
             ),
-            ("EXECABORT Transaction discarded", "corrupt whole"),
-            ("SOMETHING nobody has heard of", "corrupt whole"),
+            ("EXECABORT Transaction discarded", "rejected whole"),
+            ("ERR proxy: backend pool exhausted", "rejected whole"),
+            ("SOMETHING nobody has heard of", "rejected whole"),
         ] {
             assert_eq!(verdicts(&said(line)), [verdict; 4], "{line}");
         }
@@ -206,8 +243,19 @@ mod tests {
     #[test]
     fn a_script_that_was_not_allowed_to_go_on_may_have_written() {
         let error = said("ERR The user executing the script can't run this command or subcommand script: 0a");
-        let [read, unknown] = ["misconfigured whole", "unknown whole"];
-        assert_eq!(verdicts(&error), [read, read, unknown, unknown]);
+        let [read, half_done] = ["misconfigured whole", "rejected whole, half done"];
+        assert_eq!(verdicts(&error), [read, read, half_done, half_done]);
+        for line in [
+            "WRONGTYPE Operation against a key script: 0a, on @user_script:3.",
+            "ERR Error running script (call to 0a): @user_script: 3: something new",
+        ] {
+            let [read, half_done] = ["rejected whole", "rejected whole, half done"];
+            assert_eq!(
+                verdicts(&said(line)),
+                [read, read, half_done, half_done],
+                "{line}"
+            );
+        }
     }
 
     /// Without an answer, only what was never sent is certain not to have been done.

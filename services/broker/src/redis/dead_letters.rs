@@ -84,13 +84,30 @@ impl DeadLetters for RedisBroker {
         found.map(|entry| letter(id.partition, entry)).transpose()
     }
 
-    async fn drop_dead_letter(&self, id: DeadLetterId) -> Result<bool> {
+    async fn drop_dead_letters(&self, partition: Partition, letters: &[Offset]) -> Result<u64> {
+        if letters.is_empty() {
+            return Ok(0);
+        }
         let names = [
-            self.keys().letters(id.partition),
-            self.keys().letter_sources(id.partition),
+            self.keys().letters(partition),
+            self.keys().letter_sources(partition),
         ];
-        let call = Call::script(&scripts::DROP_LETTER, &names).arg(id.offset.to_string());
-        Ok(reply::number(self.call(call).await?)? == 1)
+        let mut call = Call::script(&scripts::DROP_LETTERS, &names);
+        for offset in letters {
+            call = call.arg(offset.to_string());
+        }
+        reply::unsigned(self.call(call).await?)
+    }
+
+    async fn cap_dead_letters(&self, partition: Partition, keep: u64) -> Result<u64> {
+        let names = [
+            self.keys().letters(partition),
+            self.keys().letter_sources(partition),
+        ];
+        reply::unsigned(
+            self.call(Call::script(&scripts::CAP_LETTERS, &names).arg(keep))
+                .await?,
+        )
     }
 }
 

@@ -54,6 +54,11 @@ impl Keys {
         self.of("tries", partition)
     }
 
+    /// Gateways whose channels did not get what was acknowledged.
+    pub(super) fn park(&self, partition: Partition) -> String {
+        self.of("park", partition)
+    }
+
     pub(super) fn letters(&self, partition: Partition) -> String {
         self.of("dlq", partition)
     }

@@ -8,8 +8,8 @@ use redis::{Value, cmd};
 
 use super::{RedisBroker, call::Call, own_lane::OwnLane, reply, scripts};
 use crate::{
-    Append, AppendOutcome, Appended, BrokerError, Fenced, FencingToken, HeadRead, LeaseName, Life, Queue,
-    QueueItem, QueueRead, QueueReader, Record, RecordOutcome, Result,
+    Append, AppendOutcome, Appended, BrokerError, Fenced, FencingToken, HeadRead, Incarnation, LeaseName,
+    Life, Queue, QueueItem, QueueRead, QueueReader, Record, RecordOutcome, Result,
 };
 
 #[async_trait]
@@ -64,17 +64,40 @@ impl Queue for RedisBroker {
         token: FencingToken,
         life: &Life,
         upto: Offset,
+        parked: &[Incarnation],
     ) -> Result<Fenced<()>> {
         let keys = self.keys();
         let names = [
             keys.lease(&LeaseName::Partition(partition)),
             keys.queue(partition),
             keys.tries(partition),
+            keys.park(partition),
         ];
-        let call = Call::script(&scripts::TRIM, &names)
+        let mut call = Call::script(&scripts::TRIM, &names)
             .arg(token.0)
             .arg(self.topology().identities().present(life))
             .arg(upto.just_above().to_string());
+        for gateway in parked {
+            call = call.arg(gateway.as_str());
+        }
+        Ok(fenced(reply::number(self.call(call).await?)?))
+    }
+
+    async fn unpark(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        life: &Life,
+        gateways: &[Incarnation],
+    ) -> Result<Fenced<()>> {
+        let keys = self.keys();
+        let names = [keys.lease(&LeaseName::Partition(partition)), keys.park(partition)];
+        let mut call = Call::script(&scripts::UNPARK, &names)
+            .arg(token.0)
+            .arg(self.topology().identities().present(life));
+        for gateway in gateways {
+            call = call.arg(gateway.as_str());
+        }
         Ok(fenced(reply::number(self.call(call).await?)?))
     }
 
@@ -94,6 +117,11 @@ impl Queue for RedisBroker {
             .arg(head.to_string());
         let tries = reply::number(self.call(call).await?)?;
         Ok(u32::try_from(tries).map_or(Fenced::Lost, Fenced::Done))
+    }
+
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
+        let call = Call::script(&scripts::TAKE_BACK_TRY, &[self.keys().tries(partition)]).arg(token.0);
+        self.call(call).await.map(drop)
     }
 }
 
@@ -159,15 +187,17 @@ impl QueueReader for RedisQueueReader {
             keys.queue(self.partition),
             keys.run(self.partition),
             keys.lease(&LeaseName::Partition(self.partition)),
+            keys.park(self.partition),
         ];
         let call = Call::script(&scripts::READ_HEAD, &names).arg(token.0).arg(limit);
-        let [entries, stand, owned] = reply::tuple(self.broker.call(call).await?)?;
+        let [entries, stand, owned, parked] = reply::tuple(self.broker.call(call).await?)?;
         let state = self.broker.partition_state(stand).await?;
         Ok(HeadRead {
             items: items(reply::array(entries)?)?,
             life: state.life,
             handled: state.handled,
             owned: reply::number(owned)? == 1,
+            parked: reply::incarnations(parked)?,
         })
     }
 

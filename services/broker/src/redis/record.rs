@@ -5,7 +5,7 @@ use indexmap::IndexSet;
 use prost::Message as _;
 
 use super::{RedisBroker, call::Call, queue::milliseconds, reply, scripts};
-use crate::{Fenced, Incarnation, LeaseName, Record, RecordOutcome, Recorded, Result};
+use crate::{Fenced, LeaseName, Record, RecordOutcome, Recorded, Result};
 
 impl RedisBroker {
     pub(super) async fn record_batch(&self, record: Record) -> Result<Fenced<RecordOutcome>> {
@@ -67,14 +67,7 @@ impl RedisBroker {
         let routes = rooms
             .into_iter()
             .zip(reply::array(routes)?)
-            .map(|(room, members)| {
-                let mut held: Vec<Incarnation> = Vec::new();
-                for member in reply::array(members)? {
-                    held.extend(Incarnation::parse(&reply::text(member)?));
-                }
-                held.sort();
-                Ok((room, held.into()))
-            });
+            .map(|(room, members)| Ok((room, reply::incarnations(members)?.into())));
         Ok(Fenced::Done(RecordOutcome {
             entries,
             routes: routes.collect::<Result<_>>()?,

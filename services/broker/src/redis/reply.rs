@@ -4,7 +4,7 @@ use bytes::Bytes;
 use carillon_model::Offset;
 use redis::Value;
 
-use crate::{BrokerError, Life, PartitionState, Result};
+use crate::{BrokerError, Incarnation, Life, PartitionState, Result};
 
 fn unexpected(wanted: &str, value: &Value) -> BrokerError {
     let kind = match value {
@@ -100,6 +100,16 @@ pub(super) fn only_field(fields: Vec<Value>) -> Bytes {
         .nth(1)
         .and_then(|value| bytes(value).ok())
         .unwrap_or_default()
+}
+
+/// Incarnations, in order. What is none was written by somebody else.
+pub(super) fn incarnations(value: Value) -> Result<Vec<Incarnation>> {
+    let mut all = Vec::new();
+    for member in array(value)? {
+        all.extend(Incarnation::parse(&text(member)?));
+    }
+    all.sort();
+    Ok(all)
 }
 
 /// The answer of `XREAD` on one stream: its entries; none if the time ran out.

@@ -55,10 +55,13 @@ scripts! {
     READ_BACKLOG: "allow-oom", Reads, "read_backlog.lua";
     RECORD: "allow-oom", MovesMessages, "record.lua";
     TRIM: "allow-oom", MovesMessages, "trim.lua";
+    UNPARK: "allow-oom", Writes, "unpark.lua";
     COUNT_TRY: "allow-oom", Writes, "count_try.lua";
+    TAKE_BACK_TRY: "allow-oom", Writes, "take_back_try.lua";
     BURY_HEAD: "allow-oom", MovesMessages, "bury_head.lua";
     BURY: "allow-oom", MovesMessages, "bury.lua";
-    DROP_LETTER: "allow-oom", MovesMessages, "drop_letter.lua";
+    DROP_LETTERS: "allow-oom", MovesMessages, "drop_letters.lua";
+    CAP_LETTERS: "allow-oom", MovesMessages, "cap_letters.lua";
     ACQUIRE_PARTITION: "allow-oom", Writes, "acquire_partition.lua";
     ACQUIRE_LIST: "allow-oom", Writes, "acquire_list.lua";
     RENEW_LEASE: "allow-oom", Writes, "renew_lease.lua";

@@ -28,12 +28,15 @@ const RENEWED_ALIVE: Duration = Duration::from_secs(2_400);
 const IDEMPOTENCY: Duration = Duration::from_secs(1_200);
 const HISTORY: Duration = Duration::from_secs(3_000);
 
+const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: Duration = Duration::from_secs(2_592_000);
+
 const LIST: &str = "old-door";
 /// A room whose only guest has gone.
 const LEFT: &str = "left";
 
 /// The part of a key in front of its first colon, and how long such a key is kept; `None`: until somebody removes it.
-const KINDS: [(&str, Option<Duration>); 22] = [
+const KINDS: [(&str, Option<Duration>); 23] = [
     ("lease", Some(RENEWED_LEASE)),
     ("list.lease", Some(LIST_LEASE)),
     ("alive", Some(RENEWED_ALIVE)),
@@ -47,10 +50,11 @@ const KINDS: [(&str, Option<Duration>); 22] = [
     ("pv of an empty room", Some(EMPTY_PRESENCE_KEPT)),
     ("q", None),
     ("run", None),
-    ("tries", None),
+    ("tries", Some(DAY)),
+    ("park", Some(DAY)),
     ("dlq", None),
-    ("dlq.sources", None),
-    ("list.state", None),
+    ("dlq.sources", Some(DAY)),
+    ("list.state", Some(MONTH)),
     ("list.pending", None),
     // They go with their gateway: with its own leave, or with the first who meets it dead.
     ("gw", None),
@@ -136,8 +140,11 @@ async fn use_it(broker: &RedisBroker, server: &Server) {
     };
     assert!(matches!(broker.record(record).await.unwrap(), Fenced::Done(_)));
     // The second stays at the head, with a try.
+    let parked = [Incarnation::new("silent-0", "1")];
     let first = appended[0].offsets[0];
-    let trimmed = broker.trim(partition, grant.token, &grant.life, first).await;
+    let trimmed = broker
+        .trim(partition, grant.token, &grant.life, first, &parked)
+        .await;
     assert_eq!(trimmed.unwrap(), Fenced::Done(()));
     let tries = broker
         .count_try(partition, grant.token, appended[1].offsets[0])

@@ -206,7 +206,7 @@ async fn at_saturation_each_hop_is_one_round_trip_per_batch() {
         let upto = batch.last().unwrap().offset;
         let trimmed = path
             .broker
-            .trim(path.partition, path.token, &life, upto)
+            .trim(path.partition, path.token, &life, upto, &[])
             .await
             .unwrap();
         assert_eq!(trimmed, Fenced::Done(()));

@@ -226,28 +226,62 @@ pub(crate) fn until_in_service(servers: &[Server]) {
 
 /// Moves the slot of a key to another server while it is in use, key by key.
 pub(crate) fn move_slot(servers: &[Server], key: &str) {
-    let slot = servers[0].cli(&["CLUSTER", "KEYSLOT", key]).trim().to_owned();
-    let holds = |server: &&Server| !server.cli(&["EXISTS", key]).contains("MOVED");
-    let from = servers.iter().find(holds).unwrap();
-    let to = servers.iter().find(|server| server.port != from.port).unwrap();
-    let id = |server: &Server| server.cli(&["CLUSTER", "MYID"]).trim().to_owned();
-    to.cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]);
-    from.cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]);
-    loop {
-        let keys = from.cli(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
-        let keys: Vec<&str> = keys.lines().filter(|line| !line.is_empty()).collect();
-        if keys.is_empty() {
-            break;
+    let mut moving = SlotMove::begin(servers, key);
+    while moving.some_keys() {}
+    moving.finish();
+}
+
+/// A slot on its way to another server.
+pub(crate) struct SlotMove<'a> {
+    servers: &'a [Server],
+    slot: String,
+    from: &'a Server,
+    to: &'a Server,
+}
+
+impl<'a> SlotMove<'a> {
+    pub(crate) fn begin(servers: &'a [Server], key: &str) -> Self {
+        let slot = servers[0].cli(&["CLUSTER", "KEYSLOT", key]).trim().to_owned();
+        let holds = |server: &&Server| !server.cli(&["EXISTS", key]).contains("MOVED");
+        let from = servers.iter().find(holds).unwrap();
+        let to = servers.iter().find(|server| server.port != from.port).unwrap();
+        to.cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]);
+        from.cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]);
+        Self {
+            servers,
+            slot,
+            from,
+            to,
         }
-        let port = to.port.to_string();
+    }
+
+    /// Moves these keys.
+    pub(crate) fn keys(&mut self, keys: &[&str]) {
+        let port = self.to.port.to_string();
         let mut arguments = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
         arguments.extend(keys);
-        from.cli(&arguments);
+        self.from.cli(&arguments);
     }
-    for server in [to, from] {
-        server.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]);
+
+    /// Moves the next few; `false`: there are none.
+    pub(crate) fn some_keys(&mut self) -> bool {
+        let keys = self.from.cli(&["CLUSTER", "GETKEYSINSLOT", &self.slot, "10"]);
+        let keys: Vec<&str> = keys.lines().filter(|line| !line.is_empty()).collect();
+        if !keys.is_empty() {
+            self.keys(&keys);
+        }
+        !keys.is_empty()
     }
-    for server in servers {
-        server.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]);
+
+    /// All keys are there: everybody is told.
+    pub(crate) fn finish(self) {
+        let first = [self.to, self.from];
+        for server in first.into_iter().chain(self.servers) {
+            server.cli(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &id(self.to)]);
+        }
     }
+}
+
+fn id(server: &Server) -> String {
+    server.cli(&["CLUSTER", "MYID"]).trim().to_owned()
 }

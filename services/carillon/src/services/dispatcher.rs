@@ -27,6 +27,7 @@ pub(crate) async fn run(ground: Ground) -> anyhow::Result<()> {
             call_timeout: settings.redis.timeout,
             batch_entries: settings.dispatcher.batch,
             channel_bytes: settings.dispatcher.channel.as_u64(),
+            dead_letters: settings.dispatcher.dead_letters,
             queue_entries: settings.ingest.queue,
             keep_keys: settings.ingest.idempotency,
             message_bytes: bytes(settings.ingest.message),

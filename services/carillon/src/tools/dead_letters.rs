@@ -8,7 +8,7 @@ use carillon_broker::{
     Append, AppendOutcome, DeadLetter, DeadLetterId, IdempotencyKey, NewMessage, SharedBroker,
 };
 use carillon_chassis::run::Misconfigured;
-use carillon_model::{Offset, Partition, Room, wire};
+use carillon_model::{Offset, Partition, Room, time::wall_clock_milliseconds, wire};
 use clap::Subcommand;
 use prost::Message as _;
 use serde_json::json;
@@ -29,9 +29,9 @@ pub(crate) enum DeadLetterCommand {
     /// Sends one again, as a new message, and removes it from the dead letters
     #[command(after_help = examples::DLQ_REPLAY)]
     Replay(Named),
-    /// Removes one for good
+    /// Removes one, or all of a kind, for good
     #[command(after_help = examples::DLQ_DROP)]
-    Drop(Named),
+    Drop(Drop),
 }
 
 /// A dead letter.
@@ -43,10 +43,43 @@ pub(crate) struct Named {
     tool: ToolArguments,
 }
 
+/// Dead letters to remove: one by its id, or all that everything said here is true of.
+#[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
+pub(crate) struct Drop {
+    /// Which one, as `list` shows it: partition/offset
+    #[arg(group = "which", conflicts_with_all = ["all", "partition", "reason", "older_than"])]
+    id: Option<String>,
+    /// All there are
+    #[arg(long, group = "which")]
+    all: bool,
+    /// All of one partition
+    #[arg(long, group = "which", value_name = "PARTITION")]
+    partition: Option<u16>,
+    /// All whose reason contains this
+    #[arg(long, group = "which", value_name = "TEXT")]
+    reason: Option<String>,
+    /// All that are older than this
+    #[arg(long, group = "which", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    older_than: Option<Duration>,
+    #[command(flatten)]
+    tool: ToolArguments,
+}
+
+impl Drop {
+    fn takes(&self, letter: &DeadLetter, now: u64) -> bool {
+        let age = Duration::from_millis(now.saturating_sub(letter.buried_at));
+        let old = self.older_than.is_none_or(|limit| age > limit);
+        let reason = self.reason.as_deref();
+        old && reason.is_none_or(|text| letter.reason.contains(text))
+    }
+}
+
 pub(crate) fn dead_letters(command: DeadLetterCommand) -> ExitCode {
     let tool = match &command {
         DeadLetterCommand::List(tool) => tool,
-        DeadLetterCommand::Replay(named) | DeadLetterCommand::Drop(named) => &named.tool,
+        DeadLetterCommand::Replay(named) => &named.tool,
+        DeadLetterCommand::Drop(drop) => &drop.tool,
     };
     run("carillon dlq", &tool.clone(), |settings, printer| async move {
         work(&command, &settings, printer).await?;
@@ -68,13 +101,59 @@ async fn work(command: &DeadLetterCommand, settings: &Settings, printer: Printer
             };
             printer.item(&json!({ "replayed": id, "offset": offset }), text)
         }
-        DeadLetterCommand::Drop(Named { id, .. }) => {
-            if !broker.drop_dead_letter(parse(id)?).await? {
+        DeadLetterCommand::Drop(Drop { id: Some(id), .. }) => {
+            let DeadLetterId { partition, offset } = parse(id)?;
+            if broker.drop_dead_letters(partition, &[offset]).await? == 0 {
                 bail!("there is no dead letter {id}; `carillon dlq list` shows those there are");
             }
             printer.item(&json!({ "dropped": id }), || format!("{id} is gone"))
         }
+        DeadLetterCommand::Drop(drop) => drop_many(&broker, drop, printer).await,
     }
+}
+
+/// A page is read, and what is meant of it removed, so no call does more than a page's work.
+async fn drop_many(broker: &SharedBroker, drop: &Drop, printer: Printer) -> anyhow::Result<()> {
+    let now = wall_clock_milliseconds();
+    let partitions = broker.partitions();
+    if let Some(named) = drop.partition
+        && named >= partitions.get()
+    {
+        let text = format!(
+            "there is no partition {named}; they are 0 to {}",
+            partitions.get() - 1
+        );
+        return Err(Misconfigured(text).into());
+    }
+    let mut none = true;
+    for partition in partitions.partitions() {
+        if drop.partition.is_some_and(|named| named != partition.0) {
+            continue;
+        }
+        let (mut after, mut dropped) = (None, 0);
+        loop {
+            let page = broker.dead_letters(partition, after, PAGE).await?;
+            after = page.last().map(|letter| letter.id.offset);
+            let meant: Vec<Offset> = page
+                .iter()
+                .filter(|letter| drop.takes(letter, now))
+                .map(|letter| letter.id.offset)
+                .collect();
+            dropped += broker.drop_dead_letters(partition, &meant).await?;
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        if dropped > 0 {
+            none = false;
+            let object = json!({ "partition": partition.0, "dropped": dropped });
+            printer.item(&object, || format!("partition {partition}: {dropped} are gone"))?;
+        }
+    }
+    if none && !printer.is_json() {
+        super::printer::tell("There are no such dead letters.");
+    }
+    Ok(())
 }
 
 /// So many are read at once.
@@ -166,7 +245,7 @@ async fn replay(
     };
     match broker.append(append).await? {
         AppendOutcome::Appended(placed) => {
-            broker.drop_dead_letter(id).await?;
+            broker.drop_dead_letters(id.partition, &[id.offset]).await?;
             Ok(placed.first().and_then(|placed| placed.offsets.first()).copied())
         }
         AppendOutcome::QueueFull { length } => {

@@ -62,7 +62,11 @@ examples! {
         "$ carillon dlq list | grep -v '(unreadable)' | cut -d ' ' -f 1 | xargs -rn1 carillon dlq replay";
     DLQ_DROP:
         "# The ones that can't be read",
-        "$ carillon dlq list | grep '(unreadable)' | cut -d ' ' -f 1 | xargs -rn1 carillon dlq drop";
+        "$ carillon dlq list | grep '(unreadable)' | cut -d ' ' -f 1 | xargs -rn1 carillon dlq drop",
+        "# All that nobody asked about for a month",
+        "$ carillon dlq drop --older-than 30d",
+        "# All that came from a program that pushed no text to a list",
+        "$ carillon dlq drop --reason 'not UTF-8'";
     ROOMS:
         "# Which gateways hold the lobby?",
         "$ carillon rooms lobby",

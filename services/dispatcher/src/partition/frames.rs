@@ -23,7 +23,7 @@ pub(crate) struct Parcel {
     /// Messages in it.
     pub(crate) frames: usize,
     /// Places of its entries in the batch.
-    places: Vec<usize>,
+    pub(super) places: Vec<usize>,
 }
 
 impl Parcel {

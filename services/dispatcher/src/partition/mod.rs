@@ -3,7 +3,7 @@
 //! A batch goes through three steps, and nothing may overtake anything:
 //! 1. *record*: into the rooms' histories and, in the same atomic step, read who holds the rooms;
 //! 2. *channels*: one append for each gateway that holds a target;
-//! 3. *trim*: the acknowledgement, once every channel has answered.
+//! 3. *trim*: the acknowledgement, once every channel has answered. One that does not is [parked](parking).
 //!
 //! Whatever goes wrong on the way, the answer is the same: drop the batch, forget what was read, and begin again at the
 //! head of the queue. What was done already is done twice then, and receivers drop what they know. That is why this
@@ -12,10 +12,12 @@
 
 mod batch;
 mod frames;
+mod parking;
 mod passing;
 mod prev;
 mod reading;
 mod reads;
+mod sending;
 mod traces;
 mod tries;
 
@@ -26,10 +28,17 @@ use carillon_model::{Offset, Partition};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use crate::{lives::Seen, metrics::Burial, patience::Pauses, progress::Progress, shared::Shared};
+use crate::{
+    lives::Seen,
+    metrics::{Burial, Counted},
+    patience::Pauses,
+    progress::Progress,
+    shared::Shared,
+};
 
+use parking::Parking;
 pub(crate) use prev::PrevMemory;
 
 /// How an owner's work ended.
@@ -88,8 +97,12 @@ pub(crate) struct Owner {
     pauses: Pauses,
     /// Whether the head may be one that killed the owner before.
     after_takeover: bool,
-    /// The entry whose try is written down and not yet over.
+    /// Channels that do not answer.
+    parking: Parking,
+    /// The entry whose try is, or may be, written down and not yet over.
     counted: Option<Offset>,
+    /// While the broker refuses its calls for a reason that waiting alone does not end.
+    refused: Option<Counted>,
     /// So many entries are handled one at a time, each one's try written down first.
     wary: usize,
     /// So many entries are handled one at a time.
@@ -118,7 +131,9 @@ impl Owner {
             progress: shared.board.enter(partition),
             pauses: Pauses::new(settings.pause_least, settings.pause_most, random),
             after_takeover: true,
+            parking: Parking::default(),
             counted: None,
+            refused: None,
             wary: 0,
             alone: 0,
             attempts: None,
@@ -165,12 +180,20 @@ impl Owner {
                 }
             };
             if let Some(error) = temporary {
-                if failing {
+                let refused = error.needs_help();
+                if refused && self.refused.is_none() {
+                    warn!(partition = %self.partition, %error, "the broker refuses the partition's calls; its messages wait");
+                    self.refused = Some(self.shared.metrics.refused());
+                } else if failing {
                     debug!(partition = %self.partition, %error, "the broker failed again; reading again from the head");
                 } else {
                     info!(partition = %self.partition, %error, "the broker failed; reading again from the head");
                 }
+                if !refused {
+                    self.refused = None;
+                }
                 failing = true;
+                self.interrupted_try().await;
                 tokio::select! {
                     biased;
                     () = handover.cancelled() => {}
@@ -181,19 +204,5 @@ impl Owner {
             }
         }
         OwnerEnd::HandedOver
-    }
-
-    /// Before the lease is given back with work undone: that was no try of the head, so it does not count as one.
-    pub(crate) async fn forget_try(&mut self) {
-        if self.counted.take().is_some() {
-            // Counting a try of any other entry forgets those of the head.
-            let call = self
-                .shared
-                .broker
-                .count_try(self.partition, self.token, Offset::ZERO);
-            if let Err(error) = self.shared.call("count_try", call).await {
-                debug!(partition = %self.partition, %error, "a try that was none stays written down");
-            }
-        }
     }
 }

@@ -1,24 +1,21 @@
 //! The three steps of a batch: record, channels, trim. Nothing may overtake anything.
 
-use carillon_broker::{
-    BrokerError, ChannelAppend, Fenced, Incarnation, Record, RecordEntry, RecordOutcome, ServiceKind,
-};
+use carillon_broker::{BrokerError, Fenced, Incarnation, Record, RecordEntry, RecordOutcome};
 use carillon_model::Room;
-use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep};
-use tracing::{Instrument as _, Span, debug, info};
+use tracing::{Instrument as _, Span, debug};
 
-use super::{
-    Interruption, Owner, Stand,
-    batch::Batch,
-    frames::{self, Parcel},
-    traces::BatchTrace,
-};
+use super::{Interruption, Owner, Stand, batch::Batch, sending::Sent, traces::BatchTrace};
 use crate::metrics::Burial;
 
 impl Owner {
     /// The three steps, under the spans of the batch if it has any.
-    pub(super) async fn handle(&self, batch: &Batch, stand: &Stand) -> Result<(), Interruption> {
+    /// Answers which channels did not get it and are written down as parked.
+    pub(super) async fn handle(
+        &self,
+        batch: &Batch,
+        stand: &Stand,
+    ) -> Result<Vec<Incarnation>, Interruption> {
         let trace = BatchTrace::begin(self.partition, batch);
         let span = trace.as_ref().map_or_else(Span::none, |trace| trace.span.clone());
         self.pass_on(batch, stand, trace.as_ref())
@@ -36,7 +33,7 @@ impl Owner {
         batch: &Batch,
         stand: &Stand,
         trace: Option<&BatchTrace>,
-    ) -> Result<(), Interruption> {
+    ) -> Result<Vec<Incarnation>, Interruption> {
         let started = Instant::now();
         let metrics = &self.shared.metrics;
         let trim_first = self.shared.mutations.trim_before_channels;
@@ -45,15 +42,20 @@ impl Owner {
             self.shared.known.saw(self.partition, last);
         }
         if trim_first {
-            self.trim(batch, stand).await?;
+            self.trim(batch, stand, &[]).await?;
         }
-        let (frames, gateways) = self.send(batch, &recorded, trace).await?;
+        let Sent {
+            frames,
+            gateways,
+            parked,
+        } = self.send(batch, &recorded, trace).await?;
         if let Some(trace) = trace {
             trace.passed_on(batch, &recorded, frames, gateways);
         }
         if !trim_first {
-            self.trim(batch, stand).await?;
+            self.acknowledge(batch, stand, &parked).await?;
         }
+        self.parking.settled();
         let repeats = recorded.entries.iter().filter(|entry| entry.repeated).count();
         metrics.messages.inc_by(recorded.entries.len() as u64);
         metrics.repeats.inc_by(repeats as u64);
@@ -66,9 +68,9 @@ impl Owner {
         metrics.batch(started.elapsed());
         debug!(
             partition = %self.partition, messages = recorded.entries.len(), repeats, frames, gateways, probes,
-            last = %batch.last().unwrap_or_default(), "a batch was passed on"
+            parked = parked.len(), last = %batch.last().unwrap_or_default(), "a batch was passed on"
         );
-        Ok(())
+        Ok(parked)
     }
 
     async fn record(&self, batch: &Batch, stand: &Stand) -> Result<RecordOutcome, Interruption> {
@@ -120,7 +122,8 @@ impl Owner {
                 Ok(outcome)
             }
             Ok(Fenced::Lost) => Err(Interruption::Lost),
-            Err(BrokerError::Corrupt(reason)) => match &batch.entries[..] {
+            // The one error that is the message's own. Whatever else Redis says is waited out.
+            Err(BrokerError::Unstorable(reason)) => match &batch.entries[..] {
                 [(head, _)] => Err(Interruption::Unhandled {
                     head: *head,
                     why: Burial::Refused,
@@ -134,65 +137,24 @@ impl Owner {
         }
     }
 
-    /// Step 2. Answers how many frames went to how many gateways, after every channel has answered.
-    async fn send(
+    /// Step 3. Which channels did not get the batch is written down with it.
+    async fn acknowledge(
         &self,
         batch: &Batch,
-        recorded: &RecordOutcome,
-        trace: Option<&BatchTrace>,
-    ) -> Result<(usize, usize), Interruption> {
-        let living: Vec<Incarnation> = if batch.has_probes() {
-            let members = self.shared.broker.members(ServiceKind::Gateway);
-            let members = self.shared.call("members", members).await?;
-            members.into_iter().map(|member| member.incarnation).collect()
-        } else {
-            Vec::new()
-        };
-        let parcels = frames::parcels(batch, &recorded.entries, &recorded.routes, &living, trace);
-        let sends: Vec<_> = parcels
-            .iter()
-            .map(|parcel| self.send_one(batch, parcel))
-            .collect();
-        let outcomes: Vec<Result<usize, BrokerError>> = stream::iter(sends)
-            .buffered(self.shared.settings.channels_at_once.max(1))
-            .collect()
-            .await;
-        let mut frames = 0;
-        for outcome in outcomes {
-            frames += outcome?;
+        stand: &Stand,
+        parked: &[Incarnation],
+    ) -> Result<(), Interruption> {
+        let mutations = &self.shared.mutations;
+        if mutations.park_in_memory {
+            return self.trim(batch, stand, &[]).await;
         }
-        Ok((frames, parcels.len()))
+        if mutations.mark_after_trim && !parked.is_empty() {
+            self.trim(batch, stand, &[]).await?;
+        }
+        self.trim(batch, stand, parked).await
     }
 
-    async fn send_one(&self, batch: &Batch, parcel: &Parcel) -> Result<usize, BrokerError> {
-        let broker = &self.shared.broker;
-        let limit = self.shared.settings.channel_bytes;
-        let append = broker.append_channel(&parcel.gateway, parcel.entry.clone(), limit);
-        let outcome = self.shared.call("append_channel", append).await;
-        self.shared
-            .metrics
-            .channel_append(outcome.as_ref().map(|outcome| *outcome).map_err(|_| ()));
-        match outcome? {
-            ChannelAppend::Kept => Ok(parcel.frames),
-            ChannelAppend::Overrun => {
-                info!(gateway = %parcel.gateway, "the channel was full; its gateway catches up from history");
-                Ok(0)
-            }
-            ChannelAppend::Dead => {
-                let rooms = parcel.rooms(batch);
-                if !rooms.is_empty() {
-                    debug!(gateway = %parcel.gateway, rooms = rooms.len(), "removing routes of a dead gateway");
-                    let remove = broker.remove_routes(self.partition, &rooms, &parcel.gateway);
-                    self.shared.call("remove_routes", remove).await?;
-                    self.shared.metrics.dead_routes.inc_by(rooms.len() as u64);
-                }
-                Ok(0)
-            }
-        }
-    }
-
-    /// Step 3.
-    async fn trim(&self, batch: &Batch, stand: &Stand) -> Result<(), Interruption> {
+    async fn trim(&self, batch: &Batch, stand: &Stand, parked: &[Incarnation]) -> Result<(), Interruption> {
         let Some(last) = batch.last() else { return Ok(()) };
         if let Some(sabotage) = &self.shared.mutations.unfenced_trim {
             while let Err(error) = sabotage.trim_unfenced(self.partition, last).await {
@@ -204,7 +166,7 @@ impl Owner {
         let trim = self
             .shared
             .broker
-            .trim(self.partition, self.token, &stand.life, last);
+            .trim(self.partition, self.token, &stand.life, last, parked);
         match self.shared.call("trim", trim).await? {
             Fenced::Done(()) => Ok(()),
             Fenced::Lost => Err(Interruption::Lost),

@@ -32,6 +32,9 @@ impl Owner {
             horizon: head.handled,
             position: head.handled,
         };
+        if !shared.mutations.park_in_memory {
+            self.parking.replace(&shared, head.parked);
+        }
         let mut items = head.items;
         if self.after_takeover {
             self.take_over(&items).await?;
@@ -47,6 +50,7 @@ impl Owner {
         loop {
             if items.is_empty() {
                 self.pauses.reset();
+                self.refused = None;
                 self.progress.idle();
                 items = self.read_on(&mut reads, &mut stand, handover).await?;
                 if handover.is_cancelled() {
@@ -58,6 +62,7 @@ impl Owner {
                 return Ok(());
             }
             self.progress.busy();
+            self.unpark(&stand).await?;
             items = self.handle_items(items, &mut reads, &mut stand, handover).await?;
         }
     }
@@ -70,12 +75,15 @@ impl Owner {
         handover: &CancellationToken,
     ) -> Result<Vec<QueueItem>, Interruption> {
         reads.start(stand.position);
-        let read = tokio::select! {
-            biased;
-            () = handover.cancelled() => return Ok(Vec::new()),
-            read = reads.advance() => read,
-        };
-        self.accept(read, stand)
+        loop {
+            tokio::select! {
+                biased;
+                () = handover.cancelled() => return Ok(Vec::new()),
+                read = reads.advance() => return self.accept(read, stand),
+                () = self.parking.stirred() => {}
+            }
+            self.unpark(stand).await?;
+        }
     }
 
     fn accept(
@@ -136,7 +144,7 @@ impl Owner {
             reads.start(last);
         }
         let mut arrived = None;
-        {
+        let parked = {
             let handling = self.handle(&batch, stand);
             let mut handling = std::pin::pin!(handling);
             loop {
@@ -146,7 +154,8 @@ impl Owner {
                     read = reads.advance(), if ahead && arrived.is_none() => arrived = Some(read),
                 }
             }
-        }
+        };
+        self.park(parked);
         stand.position = last;
         self.settled(&batch);
         if let Some(read) = arrived {
@@ -165,6 +174,7 @@ impl Owner {
     /// A batch is done.
     fn settled(&mut self, batch: &Batch) {
         self.counted = None;
+        self.refused = None;
         self.attempts = None;
         self.wary = self.wary.saturating_sub(batch.entries.len());
         self.alone = self.alone.saturating_sub(batch.entries.len());

@@ -1,7 +1,7 @@
 //! One process' way to the broker, which can stall, fail or lose answers at a chosen call.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
@@ -37,6 +37,10 @@ pub enum Fault {
     Pretend,
     /// The broker finds something wrong with what is there.
     Corrupt,
+    /// The broker refuses the call, and nobody knows why.
+    Rejected,
+    /// The broker can't hold the message.
+    Unstorable,
 }
 
 /// Where the faults of one process are planned.
@@ -54,6 +58,7 @@ struct State {
     faults: BTreeMap<&'static str, (Fault, usize)>,
     counts: BTreeMap<&'static str, u64>,
     deadly: Option<&'static [u8]>,
+    mute: BTreeSet<Incarnation>,
 }
 
 impl Plan {
@@ -77,6 +82,23 @@ impl Plan {
     /// The process stands still before it records a message of exactly these bytes.
     pub fn stall_at_entry(&self, bytes: &'static [u8]) {
         self.0.state.lock().unwrap().deadly = Some(bytes);
+    }
+
+    /// The server of a gateway's channel answers this process no more.
+    pub fn mute(&self, gateway: &Incarnation) {
+        self.0.state.lock().unwrap().mute.insert(gateway.clone());
+    }
+
+    /// All servers answer again.
+    pub fn unmute(&self) {
+        self.0.state.lock().unwrap().mute.clear();
+    }
+
+    async fn heard_of(&self, gateway: &Incarnation) {
+        let mute = self.0.state.lock().unwrap().mute.contains(gateway);
+        if mute {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn pretends(&self) -> bool {
@@ -139,6 +161,13 @@ impl Plan {
         match fault {
             Some(Fault::Unavailable) => return Err(BrokerError::Unavailable("planned".into())),
             Some(Fault::Corrupt) => return Err(BrokerError::Corrupt("planned".into())),
+            Some(Fault::Rejected) => {
+                return Err(BrokerError::Rejected {
+                    reason: "planned".into(),
+                    half_done: false,
+                });
+            }
+            Some(Fault::Unstorable) => return Err(BrokerError::Unstorable("planned".into())),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::StallBefore) => self.stall(),
             _ => {}
@@ -216,8 +245,18 @@ impl Queue for Faulty {
         token: FencingToken,
         life: &Life,
         upto: Offset,
+        parked: &[Incarnation],
     ) -> Result<Fenced<()>> {
-        through!(self.trim(partition, token, life, upto))
+        through!(self.trim(partition, token, life, upto, parked))
+    }
+    async fn unpark(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        life: &Life,
+        gateways: &[Incarnation],
+    ) -> Result<Fenced<()>> {
+        through!(self.unpark(partition, token, life, gateways))
     }
     async fn count_try(
         &self,
@@ -226,6 +265,9 @@ impl Queue for Faulty {
         head: Offset,
     ) -> Result<Fenced<u32>> {
         through!(self.count_try(partition, token, head))
+    }
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
+        through!(self.take_back_try(partition, token))
     }
 }
 
@@ -296,6 +338,9 @@ impl Presence for Faulty {
         through!(self.forget_presence(partition, rooms, dead))
     }
     async fn living(&self, incarnations: &[Incarnation]) -> Result<Vec<bool>> {
+        for gateway in incarnations {
+            self.plan.heard_of(gateway).await;
+        }
         through!(self.living(incarnations))
     }
 }
@@ -303,6 +348,7 @@ impl Presence for Faulty {
 #[async_trait]
 impl Channels for Faulty {
     async fn append_channel(&self, gateway: &Incarnation, entry: Bytes, limit: u64) -> Result<ChannelAppend> {
+        self.plan.heard_of(gateway).await;
         if self.plan.pretends() {
             return Ok(ChannelAppend::Kept);
         }
@@ -396,8 +442,11 @@ impl DeadLetters for Faulty {
     async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>> {
         through!(self.dead_letter(id))
     }
-    async fn drop_dead_letter(&self, id: DeadLetterId) -> Result<bool> {
-        through!(self.drop_dead_letter(id))
+    async fn drop_dead_letters(&self, partition: Partition, letters: &[Offset]) -> Result<u64> {
+        through!(self.drop_dead_letters(partition, letters))
+    }
+    async fn cap_dead_letters(&self, partition: Partition, keep: u64) -> Result<u64> {
+        through!(self.cap_dead_letters(partition, keep))
     }
 }
 

@@ -172,6 +172,7 @@ impl World {
             last,
             heard: BTreeMap::new(),
             dropped: 0,
+            overruns: 0,
             holes: 0,
             probes: Vec::new(),
         }
@@ -257,6 +258,8 @@ pub struct Ear {
     /// The data of the messages taken, by room.
     pub heard: BTreeMap<String, Vec<u64>>,
     pub dropped: usize,
+    /// How often it was told that it missed something.
+    pub overruns: usize,
     /// Frames whose prev said that something was missed.
     pub holes: usize,
     pub probes: Vec<wire::ProbeFrame>,
@@ -272,7 +275,8 @@ impl Ear {
             }
             for item in read.items {
                 let ChannelItem::Entry(entry) = item else {
-                    panic!("overrun")
+                    self.overruns += 1;
+                    continue;
                 };
                 let entry = wire::ChannelEntry::decode(entry).unwrap();
                 self.probes.extend(entry.probes);

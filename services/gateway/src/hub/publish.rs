@@ -247,9 +247,9 @@ impl Publisher {
                     RefusalCode::QueueFull,
                     format!("{length} messages wait already; try again later"),
                 ),
-                Err(BrokerError::Unknown(why)) => Refusal::new(
+                Err(error) if error.outcome_is_unknown() => Refusal::new(
                     RefusalCode::OutcomeUnknown,
-                    format!("it may have been kept; repeat it with the same key ({why})"),
+                    format!("it may have been kept; repeat it with the same key ({error})"),
                 ),
                 Err(BrokerError::OutOfMemory(_)) => Refusal::new(
                     RefusalCode::QueueFull,

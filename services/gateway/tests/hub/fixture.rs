@@ -217,7 +217,10 @@ impl Fixture {
         };
         let last = *offsets.last().unwrap();
         assert_eq!(
-            self.broker.trim(partition, token, &life, last).await.unwrap(),
+            self.broker
+                .trim(partition, token, &life, last, &[])
+                .await
+                .unwrap(),
             Fenced::Done(())
         );
         let frames =

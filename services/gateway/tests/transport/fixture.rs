@@ -217,7 +217,7 @@ async fn dispatch(broker: MemoryBroker, policy: watch::Receiver<Arc<Policy>>) {
             }
         }
         broker
-            .trim(partition, grant.token, &grant.life, after)
+            .trim(partition, grant.token, &grant.life, after, &[])
             .await
             .unwrap();
     }

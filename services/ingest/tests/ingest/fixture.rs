@@ -132,8 +132,19 @@ impl Queue for Faulty {
         token: FencingToken,
         life: &Life,
         upto: Offset,
+        parked: &[Incarnation],
     ) -> Result<Fenced<()>> {
-        self.memory.trim(partition, token, life, upto).await
+        self.memory.trim(partition, token, life, upto, parked).await
+    }
+
+    async fn unpark(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        life: &Life,
+        gateways: &[Incarnation],
+    ) -> Result<Fenced<()>> {
+        self.memory.unpark(partition, token, life, gateways).await
     }
 
     async fn count_try(
@@ -143,6 +154,10 @@ impl Queue for Faulty {
         head: Offset,
     ) -> Result<Fenced<u32>> {
         self.memory.count_try(partition, token, head).await
+    }
+
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
+        self.memory.take_back_try(partition, token).await
     }
 }
 

@@ -32,6 +32,14 @@ async fn refusals_are_certain() {
             503,
             "unavailable",
         ),
+        (
+            Fault::Error(BrokerError::Rejected {
+                reason: "ERR nobody knows why".to_owned(),
+                half_done: false,
+            }),
+            503,
+            "unavailable",
+        ),
     ] {
         fixture.broker.fail(fault);
         fixture
@@ -41,7 +49,7 @@ async fn refusals_are_certain() {
             .has("outcome", "refused")
             .says("nothing was written");
     }
-    fixture.counts("carillon_ingest_requests_total{outcome=\"refused\"} 5");
+    fixture.counts("carillon_ingest_requests_total{outcome=\"refused\"} 6");
     fixture.broker.heal();
     fixture.post(BODY).await.is_accepted();
     assert_eq!(fixture.broker.queued(fixture.partition("lobby")).await.len(), 1);
@@ -67,7 +75,16 @@ async fn a_lost_answer_is_an_unknown_outcome() {
         .await
         .is_problem(503, "outcome-unknown")
         .has("outcome", "unknown");
-    fixture.counts("carillon_ingest_requests_total{outcome=\"unknown\"} 2");
+    fixture.broker.fail(Fault::Error(BrokerError::Rejected {
+        reason: "ERR in the middle of a script".to_owned(),
+        half_done: true,
+    }));
+    fixture
+        .post(BODY)
+        .await
+        .is_problem(503, "outcome-unknown")
+        .has("outcome", "unknown");
+    fixture.counts("carillon_ingest_requests_total{outcome=\"unknown\"} 3");
 }
 
 #[tokio::test]

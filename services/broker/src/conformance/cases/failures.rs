@@ -327,7 +327,7 @@ async fn a_partition_moves_under_load(stage: Stage) {
         };
         let trimmed = owner
             .broker
-            .trim(owner.partition, owner.token, &owner.life, last.offset)
+            .trim(owner.partition, owner.token, &owner.life, last.offset, &[])
             .await;
         let seen: Vec<Offset> = head.items.iter().map(|item| item.offset).collect();
         let known = handled.last().copied().unwrap_or_default();

@@ -6,7 +6,7 @@ use carillon_model::Offset;
 
 use super::prev::assert_chain;
 use crate::{
-    Fenced, LeaseName, Life, QueueItem,
+    Fenced, Incarnation, LeaseName, Life, QueueItem,
     conformance::{
         Case,
         stage::{KEPT, LONG, Owner, Stage, entries},
@@ -20,6 +20,8 @@ pub(super) const CASES: &[Case] = &[
     case!(a_token_never_given_is_worth_nothing),
     case!(another_life_fences),
     case!(owners_read_the_same_after_a_takeover),
+    case!(what_is_parked_is_known_to_every_owner_until_it_was_told),
+    case!(only_the_owner_parks_and_unparks),
 ];
 
 /// The steps of an owner's work on a batch.
@@ -253,4 +255,67 @@ async fn owners_read_the_same_after_a_takeover(stage: Stage) {
     assert_eq!(new.horizon, items[0].offset.just_below());
     let head = old.read_head(100).await.unwrap();
     assert_eq!((head.owned, head.items), (false, items));
+}
+
+async fn what_is_parked_is_known_to_every_owner_until_it_was_told(stage: Stage) {
+    let gateways = ["a", "b", "c"].map(|name| Incarnation::new(name, "1"));
+    let mut offsets = Vec::new();
+    for number in 0..3 {
+        offsets.push(stage.append(&stage.room(0), &number.to_string()).await);
+    }
+    let mut first = stage.own("first").await;
+    assert_eq!(first.read_head(1).await.unwrap().parked, []);
+    let park = |owner: &Owner, upto: Offset, parked: &[Incarnation]| {
+        let (broker, partition, token) = (owner.broker.clone(), owner.partition, owner.token);
+        let (life, parked) = (owner.life.clone(), parked.to_vec());
+        async move { broker.trim(partition, token, &life, upto, &parked).await }
+    };
+    // Again is the same.
+    for _ in 0..2 {
+        let parked = park(&first, offsets[0], &gateways[1..]).await;
+        assert_eq!(parked, Ok(Fenced::Done(())));
+        let head = first.read_head(10).await.unwrap();
+        assert_eq!((head.parked, head.items.len()), (gateways[1..].to_vec(), 2));
+    }
+    assert_eq!(
+        park(&first, offsets[1], &gateways[..2]).await,
+        Ok(Fenced::Done(()))
+    );
+    // A trim that parks nobody leaves those there are.
+    assert_eq!(first.trim(offsets[1]).await, Fenced::Done(()));
+    first.stall().await;
+    let mut second = Owner::take_over(stage.another().await, stage.partition, "second").await;
+    assert_eq!(second.read_head(10).await.unwrap().parked, gateways);
+    let told = second
+        .broker
+        .unpark(second.partition, second.token, &second.life, &gateways[..2])
+        .await;
+    assert_eq!(told, Ok(Fenced::Done(())));
+    assert_eq!(second.read_head(10).await.unwrap().parked, gateways[2..]);
+}
+
+async fn only_the_owner_parks_and_unparks(stage: Stage) {
+    let gateways = [Incarnation::new("a", "1")];
+    let offset = stage.append(&stage.room(0), "text").await;
+    let old = stage.own("old").await;
+    let parked = old
+        .broker
+        .trim(old.partition, old.token, &old.life, Offset::ZERO, &gateways)
+        .await;
+    assert_eq!(parked, Ok(Fenced::Done(())));
+    old.stall().await;
+    let mut new = Owner::take_over(stage.another().await, stage.partition, "new").await;
+    let others = [Incarnation::new("b", "1")];
+    for (token, life) in [
+        (old.token, old.life.clone()),
+        (new.token, Life("of another server".into())),
+    ] {
+        let broker = &new.broker;
+        let parked = broker.trim(new.partition, token, &life, offset, &others).await;
+        assert_eq!(parked, Ok(Fenced::Lost));
+        let told = broker.unpark(new.partition, token, &life, &gateways).await;
+        assert_eq!(told, Ok(Fenced::Lost));
+    }
+    let head = new.read_head(10).await.unwrap();
+    assert_eq!((head.parked, head.items.len()), (gateways.to_vec(), 1));
 }

@@ -8,6 +8,7 @@ use crate::{
         Case,
         stage::{KEPT, LONG, SHORT, Stage, entries, eventually},
     },
+    rooms::EVICTED_AT_ONCE,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -15,6 +16,8 @@ pub(super) const CASES: &[Case] = &[
     case!(an_offset_below_the_last_is_refused_and_answered),
     case!(history_is_bounded_by_count),
     case!(history_is_bounded_by_bytes),
+    case!(a_history_made_shorter_shrinks_with_its_messages),
+    case!(large_messages_push_out_as_much_as_they_bring),
     case!(a_room_without_history_still_has_a_last_offset),
     case!(a_history_expires_and_its_last_offset_stays),
     case!(pages_are_bounded_by_entries),
@@ -103,6 +106,41 @@ async fn history_is_bounded_by_bytes(stage: Stage) {
     assert!(page.items.len() >= 5, "only {} kept", page.items.len());
     let kept: Vec<Offset> = page.items.iter().map(|item| item.offset).collect();
     assert_eq!(kept, offsets[30 - kept.len()..], "the newest are kept");
+}
+
+async fn a_history_made_shorter_shrinks_with_its_messages(stage: Stage) {
+    let room = stage.room(0);
+    let at_once = usize::try_from(EVICTED_AT_ONCE).unwrap();
+    let many = HistoryLimits { size: 1000, ..KEPT };
+    let mut offsets = fill(&stage, &room, at_once * 3, "", many).await;
+    let few = HistoryLimits { size: 2, ..KEPT };
+    for left in [at_once * 2 + 1, at_once + 2, 3, 2, 2] {
+        offsets.extend(fill(&stage, &room, 1, "", few).await);
+        assert_eq!(kept(&stage, &room).await, offsets[offsets.len() - left..]);
+    }
+    offsets.extend(fill(&stage, &room, 100, "", many).await);
+    // What is kept no more goes at once.
+    let none = fill(&stage, &room, 1, "", HistoryLimits::NONE).await;
+    let page = stage.history(&room, Offset::ZERO).await;
+    assert_eq!((page.last, page.items.len()), (none.last().copied(), 0));
+    let more = fill(&stage, &room, 3, "", few).await;
+    assert_eq!(kept(&stage, &room).await, more[1..]);
+}
+
+async fn large_messages_push_out_as_much_as_they_bring(stage: Stage) {
+    let room = stage.room(0);
+    let limits = HistoryLimits {
+        size: 10_000,
+        bytes: 100_000,
+        ..KEPT
+    };
+    fill(&stage, &room, 600, "", limits).await;
+    for _ in 0..20 {
+        fill(&stage, &room, 1, &"x".repeat(20_000), limits).await;
+        let page = stage.history(&room, Offset::ZERO).await;
+        let bytes: usize = page.items.iter().map(|item| item.message.len()).sum();
+        assert!(bytes <= 100_000, "{bytes} bytes in {} messages", page.items.len());
+    }
 }
 
 async fn a_room_without_history_still_has_a_last_offset(stage: Stage) {

@@ -80,8 +80,10 @@ async fn items_come_in_order_and_stay_until_they_are_settled(stage: Stage) {
     let first = take(&stage, &list, token, 2).await;
     assert_eq!(texts(&first), ["a", "b"]);
     assert!(numbers(&first).is_sorted_by(|a, b| a < b));
-    // What is pending comes again, before what is new.
-    let both = take(&stage, &list, token, 2).await;
+    // What is pending comes again, before what is new, and counts: it never grows above the limit.
+    assert_eq!(take(&stage, &list, token, 2).await, first);
+    assert_eq!(take(&stage, &list, token, 1).await, first);
+    let both = take(&stage, &list, token, 4).await;
     assert_eq!(texts(&both), ["a", "b", "c", "d"]);
     assert_eq!(numbers(&both)[..2], numbers(&first));
     stage
@@ -104,7 +106,8 @@ async fn a_new_owner_first_finishes_what_is_pending(stage: Stage) {
     let taken = take(&stage, &list, old, 2).await;
     give_back(&stage, &list, old).await;
     let new = own(&stage, &list).await;
-    let found = take(&stage, &list, new, 1).await;
+    assert_eq!(take(&stage, &list, new, 1).await, taken);
+    let found = take(&stage, &list, new, 3).await;
     assert_eq!(texts(&found), ["a", "b", "c"]);
     assert_eq!(found[..2], taken);
     assert!(found[2].number > found[1].number);

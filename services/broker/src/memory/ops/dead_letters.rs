@@ -6,6 +6,7 @@ use carillon_model::{Offset, Partition};
 use super::queue::still_owned;
 use crate::{
     DeadLetter, DeadLetterId, DeadLetterSource, Fenced, FencingToken, Life, Result,
+    dead_letters::CAPPED_AT_ONCE,
     memory::state::{Admission, Buried, OVERHEAD, ServerState},
 };
 
@@ -82,9 +83,25 @@ pub fn dead_letter(state: &ServerState, now: u64, id: DeadLetterId) -> Option<De
         .map(|letter| letter_at(id.partition, id.offset, letter))
 }
 
-/// Removes a dead letter; whether it was there.
-pub fn drop_dead_letter(state: &mut ServerState, now: u64, id: DeadLetterId) -> bool {
-    state.partition_mut(id.partition, now).unbury(id.offset)
+/// Removes dead letters; how many were there.
+pub fn drop_dead_letters(state: &mut ServerState, now: u64, partition: Partition, letters: &[Offset]) -> u64 {
+    let data = state.partition_mut(partition, now);
+    letters.iter().filter(|offset| data.unbury(**offset)).count() as u64
+}
+
+/// Removes the oldest of too many dead letters; how many.
+pub fn cap_dead_letters(state: &mut ServerState, now: u64, partition: Partition, keep: u64) -> u64 {
+    let data = state.partition_mut(partition, now);
+    let over = (data.buried.len() as u64)
+        .saturating_sub(keep)
+        .min(CAPPED_AT_ONCE);
+    for _ in 0..over {
+        let Some(oldest) = data.buried.keys().next().copied() else {
+            break;
+        };
+        data.unbury(oldest);
+    }
+    over
 }
 
 fn letter_at(partition: Partition, offset: Offset, letter: &Buried) -> DeadLetter {

@@ -26,7 +26,7 @@ pub fn occupy(state: &mut ServerState, list: &str) {
     state.list_mut(list).occupied = true;
 }
 
-/// Takes up to `limit` items into pending and answers all that is pending.
+/// Takes items into pending, as long as no more than `limit` are there, and answers all that is pending.
 pub fn take(state: &mut ServerState, now: u64, list: &str, token: FencingToken, limit: usize) -> TakeOutcome {
     let data = state.list_mut(list);
     if !data.lease.is_of(now, token) {
@@ -35,7 +35,8 @@ pub fn take(state: &mut ServerState, now: u64, list: &str, token: FencingToken, 
     if data.occupied {
         return TakeOutcome::NotAList;
     }
-    for item in data.items.drain(..limit.min(data.items.len())) {
+    let room = limit.saturating_sub(data.pending.len());
+    for item in data.items.drain(..room.min(data.items.len())) {
         data.last_number += 1;
         data.pending.insert(data.last_number, item);
     }

@@ -1,10 +1,12 @@
 //! An owner reads and trims its partition.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use carillon_model::{Offset, Partition};
 
-use crate::{Backlog, Fenced, FencingToken, HeadRead, Life, QueueRead, memory::state::ServerState};
+use crate::{
+    Backlog, Fenced, FencingToken, HeadRead, Incarnation, Life, QueueRead, memory::state::ServerState,
+};
 
 /// Reads from the head.
 pub fn read_head(
@@ -20,6 +22,7 @@ pub fn read_head(
         life: state.life.clone(),
         handled: data.handled(),
         owned: data.lease.is_of(now, token),
+        parked: data.parked.iter().cloned().collect(),
     }
 }
 
@@ -69,6 +72,31 @@ pub fn trim(
     Fenced::Done(())
 }
 
+/// In the step of a trim that was done: these channels did not get what it acknowledged.
+pub fn park(state: &mut ServerState, now: u64, partition: Partition, gateways: &[Incarnation]) {
+    if !gateways.is_empty() {
+        let data = state.partition_mut(partition, now);
+        data.parked.extend(gateways.iter().cloned());
+    }
+}
+
+/// These gateways were told that they missed something.
+pub fn unpark(
+    state: &mut ServerState,
+    now: u64,
+    partition: Partition,
+    token: FencingToken,
+    life: &Life,
+    gateways: &[Incarnation],
+) -> Fenced<()> {
+    if !still_owned(state, now, partition, token, life) {
+        return Fenced::Lost;
+    }
+    let data = state.partition_mut(partition, now);
+    data.parked.retain(|gateway| !gateways.contains(gateway));
+    Fenced::Done(())
+}
+
 /// Acknowledges without asking who does. No broker offers this: an owner that lost its partition would trim what
 /// nobody read. For tests that prove so.
 pub fn trim_unfenced(state: &mut ServerState, now: u64, partition: Partition, upto: Offset) {
@@ -78,7 +106,7 @@ pub fn trim_unfenced(state: &mut ServerState, now: u64, partition: Partition, up
     }
 }
 
-/// Counts one more try of the head.
+/// Writes down that an owner tries the head.
 pub fn count_try(
     state: &mut ServerState,
     now: u64,
@@ -90,13 +118,21 @@ pub fn count_try(
     if !data.lease.is_of(now, token) {
         return Fenced::Lost;
     }
-    let before = match data.tries {
-        Some((tried, count)) if tried == head => count,
-        _ => 0,
+    let mut owners = match data.tries.take() {
+        Some((tried, owners)) if tried == head => owners,
+        _ => BTreeSet::new(),
     };
-    let count = before.saturating_add(1);
-    data.tries = Some((head, count));
+    owners.insert(token);
+    let count = u32::try_from(owners.len()).unwrap_or(u32::MAX);
+    data.tries = Some((head, owners));
     Fenced::Done(count)
+}
+
+/// An owner that is alive takes its try back.
+pub fn take_back_try(state: &mut ServerState, now: u64, partition: Partition, token: FencingToken) {
+    if let Some((_, owners)) = &mut state.partition_mut(partition, now).tries {
+        owners.remove(&token);
+    }
 }
 
 /// The check every write of an owner begins with.

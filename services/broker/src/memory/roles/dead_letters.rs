@@ -55,10 +55,17 @@ impl DeadLetters for MemoryBroker {
             .read(|state, now| dead_letters::dead_letter(state, now, id)))
     }
 
-    async fn drop_dead_letter(&self, id: DeadLetterId) -> Result<bool> {
+    async fn drop_dead_letters(&self, partition: Partition, letters: &[Offset]) -> Result<u64> {
         consume_budget().await;
         Ok(self
-            .of_partition(id.partition)
-            .write(|state, now| dead_letters::drop_dead_letter(state, now, id)))
+            .of_partition(partition)
+            .write(|state, now| dead_letters::drop_dead_letters(state, now, partition, letters)))
+    }
+
+    async fn cap_dead_letters(&self, partition: Partition, keep: u64) -> Result<u64> {
+        consume_budget().await;
+        Ok(self
+            .of_partition(partition)
+            .write(|state, now| dead_letters::cap_dead_letters(state, now, partition, keep)))
     }
 }

@@ -5,8 +5,8 @@ use carillon_model::{Offset, Partition};
 
 use super::consume_budget;
 use crate::{
-    Append, AppendOutcome, Fenced, FencingToken, HeadRead, Life, MemoryBroker, Queue, QueueRead, QueueReader,
-    Record, RecordOutcome, Result,
+    Append, AppendOutcome, Fenced, FencingToken, HeadRead, Incarnation, Life, MemoryBroker, Queue, QueueRead,
+    QueueReader, Record, RecordOutcome, Result,
     memory::{ops, wake},
 };
 
@@ -41,11 +41,29 @@ impl Queue for MemoryBroker {
         token: FencingToken,
         life: &Life,
         upto: Offset,
+        parked: &[Incarnation],
+    ) -> Result<Fenced<()>> {
+        consume_budget().await;
+        Ok(self.of_partition(partition).write(|state, now| {
+            let trimmed = ops::queue::trim(state, now, partition, token, life, upto);
+            if trimmed == Fenced::Done(()) {
+                ops::queue::park(state, now, partition, parked);
+            }
+            trimmed
+        }))
+    }
+
+    async fn unpark(
+        &self,
+        partition: Partition,
+        token: FencingToken,
+        life: &Life,
+        gateways: &[Incarnation],
     ) -> Result<Fenced<()>> {
         consume_budget().await;
         Ok(self
             .of_partition(partition)
-            .write(|state, now| ops::queue::trim(state, now, partition, token, life, upto)))
+            .write(|state, now| ops::queue::unpark(state, now, partition, token, life, gateways)))
     }
 
     async fn count_try(
@@ -58,6 +76,13 @@ impl Queue for MemoryBroker {
         Ok(self
             .of_partition(partition)
             .write(|state, now| ops::queue::count_try(state, now, partition, token, head)))
+    }
+
+    async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
+        consume_budget().await;
+        self.of_partition(partition)
+            .write(|state, now| ops::queue::take_back_try(state, now, partition, token));
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! A partition: its queue, and all that lives in its slot.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
 };
@@ -10,7 +10,9 @@ use bytes::Bytes;
 use carillon_model::{Offset, Room};
 
 use super::{Lease, OVERHEAD, RoomData, milliseconds, next_id};
-use crate::{DeadLetterSource, Life, PartitionState, QueueItem, rooms::FAILOVER_RAISE};
+use crate::{
+    DeadLetterSource, FencingToken, Incarnation, Life, PartitionState, QueueItem, rooms::FAILOVER_RAISE,
+};
 
 /// How often rooms are searched for what expired, in milliseconds.
 const SWEEP_EVERY: u64 = 60_000;
@@ -25,8 +27,10 @@ pub(in crate::memory) struct PartitionData {
     pub(in crate::memory) queue_last: Offset,
     queue_bytes: u64,
     pub(in crate::memory) lease: Lease,
-    /// The head that was tried, and how often.
-    pub(in crate::memory) tries: Option<(Offset, u32)>,
+    /// The head that was tried, and the owners that did and never took it back.
+    pub(in crate::memory) tries: Option<(Offset, BTreeSet<FencingToken>)>,
+    /// Gateways whose channels did not get what was acknowledged.
+    pub(in crate::memory) parked: BTreeSet<Incarnation>,
     rooms: BTreeMap<Room, Arc<RoomData>>,
     rooms_bytes: u64,
     keys: BTreeMap<Arc<ProducerKey>, Remembered>,
@@ -71,6 +75,7 @@ impl PartitionData {
             queue_bytes: 0,
             lease: Lease::default(),
             tries: None,
+            parked: BTreeSet::new(),
             rooms: BTreeMap::new(),
             rooms_bytes: 0,
             keys: BTreeMap::new(),

@@ -8,7 +8,7 @@ use super::{OVERHEAD, milliseconds, presence::PresenceData};
 use crate::{
     HistoryItem, Incarnation,
     presence::{EMPTY_PRESENCE_KEPT, PRESENCE_KEPT},
-    rooms::{LAST_OFFSET_KEPT, ROUTE_KEPT},
+    rooms::{EVICTED_AT_ONCE, LAST_OFFSET_KEPT, ROUTE_KEPT},
 };
 
 #[derive(Clone, Debug, Default)]
@@ -165,12 +165,18 @@ impl RoomData {
 impl History {
     fn push(&mut self, item: HistoryItem, limits: HistoryLimits) {
         self.last = item.offset;
-        self.bytes += item.message.len() as u64;
+        let added = item.message.len() as u64;
+        self.bytes += added;
         self.items.push_back(item);
-        while self.items.len() as u64 > limits.size || self.bytes > limits.bytes {
+        let (mut gone, mut freed) = (0, 0);
+        while (self.items.len() as u64 > limits.size || self.bytes > limits.bytes)
+            && (gone < EVICTED_AT_ONCE || freed < added)
+        {
             let Some(oldest) = self.items.pop_front() else {
                 break;
             };
+            gone += 1;
+            freed += oldest.message.len() as u64;
             self.bytes -= oldest.message.len() as u64;
         }
     }
