@@ -49,6 +49,7 @@ scripts! {
     ADD_ROUTES: "allow-oom", true, "add_routes.lua";
     REMOVE_ROUTES: "allow-oom", true, "remove_routes.lua";
     READ_HISTORY: "allow-oom", false, "read_history.lua";
+    READ_NEWEST: "allow-oom", false, "read_newest.lua";
     STATE_PRESENCE: "allow-oom", true, "state_presence.lua";
     READ_PRESENCE: "allow-oom", false, "read_presence.lua";
     FORGET_PRESENCE: "allow-oom", true, "forget_presence.lua";

@@ -132,7 +132,7 @@ fn told_id(shared: &Shared, socket: &EngineSocket) -> Arc<str> {
         .unwrap_or_default()
         .contains("transport=websocket");
     match &shared.peers {
-        Some(peers) if polled => peers.own.name(socket.id.as_str()).into(),
+        Some(peers) if polled => peers.told(socket.id.as_str()).into(),
         _ => socket.id.as_str().into(),
     }
 }

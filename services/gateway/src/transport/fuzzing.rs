@@ -154,7 +154,7 @@ pub fn name_of(pod: &str, id: &str) -> String {
 
 /// The packet that opens a session in a pod, as a client gets it; `None` if it is no such packet.
 pub fn named_open_packet(pod: &str, payload: &str) -> Option<String> {
-    name::GatewayName::of_pod(pod).name_open_packet(payload)
+    name::GatewayName::of_pod(pod).name_open_packet(payload, |_| String::new())
 }
 
 /// What proves that a request of a session was handed on by a gateway.
