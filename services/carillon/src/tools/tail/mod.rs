@@ -341,7 +341,6 @@ fn advice(why: &str) -> &'static str {
         }
         "token_invalid" | "token_expired" => "; get another token for --token",
         "bad_since" => "; mend --since, or remove the file of --cursor-file",
-        "too_many_rooms" => "; ask for fewer rooms at once",
         _ => "",
     }
 }
