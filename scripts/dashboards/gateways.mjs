@@ -37,6 +37,9 @@ export default dashboard({
     ['What clients ask for', [
       lines('Requests', 'Events of clients, by what they ask for.', [[`sum by (request) (${rate('carillon_gateway_client_requests_total')})`, '{{request}}']], { unit: 'cps' }),
       lines('Refused', 'Requests that were refused, by code.', [[`sum by (code) (${rate('carillon_gateway_client_requests_refused_total')})`, '{{code}}']], { unit: 'cps' }),
+      lines('Looking back', 'Requests for the newest messages of a room (`history`, and joins that rewind), by outcome, and the reads they took: equal requests share one. `refused` means that too many waited.', [
+        [`sum by (outcome) (${rate('carillon_gateway_history_requests_total')})`, '{{outcome}}'], [`sum(${rate('carillon_gateway_newest_reads_total')})`, 'reads'],
+      ], { unit: 'cps' }),
       lines('Publishes', 'Messages of clients, by what became of them.', [[`sum by (outcome) (${rate('carillon_gateway_publishes_total')})`, '{{outcome}}']], { unit: 'cps' }),
       lines('Presence', 'Rooms whose presence is stated and watched, and events on it.', [
         [`sum(${now('carillon_gateway_presence_rooms')})`, 'rooms stated'], [`sum(${now('carillon_gateway_presence_watched_rooms')})`, 'rooms watched'], [`sum by (kind) (${rate('carillon_gateway_presence_events_total')})`, 'events/s: {{kind}}'],

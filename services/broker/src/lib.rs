@@ -51,7 +51,9 @@ pub use queue::{
     Append, AppendOutcome, Appended, Fenced, HeadRead, IdempotencyKey, NewMessage, Queue, QueueItem,
     QueueRead, QueueReader, Record, RecordEntry, RecordOutcome, Recorded,
 };
-pub use rooms::{HistoryItem, HistoryPage, HistoryQuery, PartitionState, Rooms, RoomsState};
+pub use rooms::{
+    HistoryItem, HistoryPage, HistoryQuery, NewestPage, NewestQuery, PartitionState, Rooms, RoomsState,
+};
 
 use carillon_model::PartitionCount;
 

@@ -26,9 +26,8 @@ pub trait Rooms: Send + Sync {
     /// Reads a page of a room's history and the state of its partition, in one step.
     async fn read_history(&self, room: &Room, query: HistoryQuery) -> Result<HistoryPage>;
 
-    /// The newest messages of a room below an offset (exclusive; `None`: the very newest), newest first.
-    async fn read_newest(&self, room: &Room, below: Option<Offset>, limit: usize)
-    -> Result<Vec<HistoryItem>>;
+    /// Reads the newest entries of a room's history and the state of its partition, in one step.
+    async fn read_newest(&self, room: &Room, query: NewestQuery) -> Result<NewestPage>;
 }
 
 /// Which page.
@@ -50,6 +49,28 @@ pub struct HistoryPage {
     /// Oldest first.
     pub items: Vec<HistoryItem>,
     /// Whether history goes on behind the page.
+    pub more: bool,
+    /// The partition, in the same step.
+    pub partition: PartitionState,
+}
+
+/// Which of the newest entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewestQuery {
+    /// Entries below it; `None`: the very newest.
+    pub below: Option<Offset>,
+    /// At most so many entries.
+    pub entries: usize,
+    /// Stop after so many bytes (but never before one entry).
+    pub bytes: usize,
+}
+
+/// The newest entries of a room's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewestPage {
+    /// Newest first.
+    pub items: Vec<HistoryItem>,
+    /// Whether history holds older ones.
     pub more: bool,
     /// The partition, in the same step.
     pub partition: PartitionState,

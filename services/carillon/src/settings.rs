@@ -106,7 +106,7 @@ settings_section! {
         "sessions" => sessions: u64 = 50000, range 1..=10000000;
         /// Bytes that may wait for one session.
         "outbox" => outbox: ByteSize = "1MiB", range "1KiB"..="1GiB";
-        /// Rooms a session may join on request.
+        /// Rooms a session may be in, beside those it is in by who it is.
         "rooms_per_session" => rooms_per_session: usize = 200, range 1..=10000;
         /// Sessions one user may have on this gateway; each gateway counts its own.
         "sessions_per_user" => sessions_per_user: usize = 100, range 1..=1000000;
@@ -120,7 +120,7 @@ settings_section! {
         "presence.grace" => presence_grace: Duration = "15s", range "0s"..="10m";
         /// Users a gateway names per room with presence; sessions of more count without a name.
         "presence.users" => presence_users: usize = 2000, range 1..=100000;
-        /// Bytes of a frame or a request of a client.
+        /// Bytes of a frame or a request of a client; never less than 480 for each of `gateway.rooms_per_session`, so that a client can bring its cursors.
         "frame" => frame: ByteSize = "100KiB", range "1KiB"..="64MiB";
         /// Bytes of recent messages kept in memory for reconnects.
         "tails" => tails: ByteSize = "64MiB";

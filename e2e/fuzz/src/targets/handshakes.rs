@@ -5,16 +5,13 @@ use http::Uri;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-/// Cursors that may be brought.
-const CURSORS: usize = 4;
-
 /// The bytes as `auth`, as a query, and as an address with an id.
 pub fn target(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    bounded(&fuzzing::query(text, CURSORS));
-    let by_auth = fuzzing::connect(Some(text), CURSORS);
+    bounded(&fuzzing::query(text));
+    let by_auth = fuzzing::connect(Some(text));
     bounded(&by_auth);
     by_query_too(text, &by_auth);
     address(text);
@@ -23,7 +20,6 @@ pub fn target(bytes: &[u8]) {
 fn bounded(brought: &fuzzing::Brought) {
     match brought {
         Ok((_, cursors, _)) => {
-            assert!(cursors.len() <= CURSORS);
             for (at, (room, _)) in cursors.iter().enumerate() {
                 assert!(
                     cursors[..at].iter().all(|(other, _)| other != room),
@@ -67,7 +63,7 @@ fn by_query_too(auth: &str, by_auth: &fuzzing::Brought) {
         Some(Value::String(text)) => query = format!("{query}&acknowledge={}", encoded(text)),
         _ => {}
     }
-    assert_eq!(&fuzzing::query(&query, CURSORS), by_auth, "{query}");
+    assert_eq!(&fuzzing::query(&query), by_auth, "{query}");
 }
 
 fn address(text: &str) {

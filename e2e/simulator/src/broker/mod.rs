@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use carillon_broker::{
     Append, AppendOutcome, Broker, ChannelAppend, ChannelRead, ChannelReader, Channels, Fenced, FencingToken,
-    HeadRead, HistoryItem, HistoryPage, HistoryQuery, Incarnation, LeaseName, Life, Queue, QueueRead,
-    QueueReader, Record, RecordOutcome, Result, Rooms, RoomsState, memory::ops,
+    HeadRead, HistoryPage, HistoryQuery, Incarnation, LeaseName, Life, NewestPage, NewestQuery, Queue,
+    QueueRead, QueueReader, Record, RecordOutcome, Result, Rooms, RoomsState, memory::ops,
 };
 use carillon_model::{Message, Offset, Partition, PartitionCount, Room, wire};
 use prost::Message as _;
@@ -254,16 +254,11 @@ impl Rooms for SimulatedBroker {
             .await
     }
 
-    async fn read_newest(
-        &self,
-        room: &Room,
-        below: Option<Offset>,
-        limit: usize,
-    ) -> Result<Vec<HistoryItem>> {
+    async fn read_newest(&self, room: &Room, query: NewestQuery) -> Result<NewestPage> {
         let (partition, server) = self.of_room(room);
         self.0
             .read(server, |state, now| {
-                ops::rooms::read_newest(state, now, partition, room, below, limit)
+                ops::rooms::read_newest(state, now, partition, room, query)
             })
             .await
     }

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use super::Installation;
 use crate::{
     Append, AppendOutcome, Appended, Fenced, FencingToken, HeadRead, HistoryPage, HistoryQuery,
-    IdempotencyKey, Incarnation, LeaseName, Life, Member, NewMessage, QueueItem, QueueRead, QueueReader,
-    Record, RecordEntry, RecordOutcome, Result, ServiceKind, SharedBroker,
+    IdempotencyKey, Incarnation, LeaseName, Life, Member, NewMessage, NewestPage, NewestQuery, QueueItem,
+    QueueRead, QueueReader, Record, RecordEntry, RecordOutcome, Result, ServiceKind, SharedBroker,
 };
 
 /// How long anything may take to become so.
@@ -97,6 +97,22 @@ impl Stage {
             bytes: usize::MAX,
         };
         self.broker.read_history(room, query).await.unwrap()
+    }
+
+    /// The newest entries kept of a room below an offset.
+    pub(super) async fn newest(
+        &self,
+        room: &Room,
+        below: Option<Offset>,
+        entries: usize,
+        bytes: usize,
+    ) -> NewestPage {
+        let query = NewestQuery {
+            below,
+            entries,
+            bytes,
+        };
+        self.broker.read_newest(room, query).await.unwrap()
     }
 
     /// Where a room stands.

@@ -1,13 +1,14 @@
 //! Routes and histories of rooms.
 
 use async_trait::async_trait;
-use carillon_model::{Offset, Partition, Room, wire::HistoryEntry};
+use carillon_model::{Partition, Room, wire::HistoryEntry};
 use prost::Message as _;
 use redis::Value;
 
 use super::{RedisBroker, call::Call, reply, scripts};
 use crate::{
-    Broker, BrokerError, HistoryItem, HistoryPage, HistoryQuery, Incarnation, Result, Rooms, RoomsState,
+    Broker, BrokerError, HistoryItem, HistoryPage, HistoryQuery, Incarnation, NewestPage, NewestQuery,
+    Result, Rooms, RoomsState,
 };
 
 #[async_trait]
@@ -69,24 +70,27 @@ impl Rooms for RedisBroker {
         })
     }
 
-    async fn read_newest(
-        &self,
-        room: &Room,
-        below: Option<Offset>,
-        limit: usize,
-    ) -> Result<Vec<HistoryItem>> {
-        let key = self.keys().history(self.partitions().partition_of(room), room);
-        let from = below.map_or_else(|| "+".to_owned(), |below| format!("({below}"));
-        let call = Call::command("XREVRANGE", &key)
-            .arg(&key)
-            .arg(from)
-            .arg("-")
-            .arg("COUNT")
-            .arg(limit);
-        reply::array(self.call(call).await?)?
-            .into_iter()
-            .map(item)
-            .collect()
+    async fn read_newest(&self, room: &Room, query: NewestQuery) -> Result<NewestPage> {
+        let partition = self.partitions().partition_of(room);
+        let keys = self.keys();
+        let names = [
+            keys.queue(partition),
+            keys.run(partition),
+            keys.history(partition, room),
+        ];
+        let call = Call::script(&scripts::READ_NEWEST, &names)
+            .arg(query.below.map(|below| below.to_string()).unwrap_or_default())
+            .arg(query.entries)
+            .arg(query.bytes);
+        let [entries, more, stand] = reply::tuple(self.call(call).await?)?;
+        Ok(NewestPage {
+            items: reply::array(entries)?
+                .into_iter()
+                .map(item)
+                .collect::<Result<_>>()?,
+            more: reply::number(more)? == 1,
+            partition: self.partition_state(stand).await?,
+        })
     }
 }
 

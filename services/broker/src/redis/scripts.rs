@@ -70,6 +70,7 @@ scripts! {
     ADD_ROUTES: "allow-oom", Writes, "add_routes.lua";
     REMOVE_ROUTES: "allow-oom", Writes, "remove_routes.lua";
     READ_HISTORY: "allow-oom", Reads, "read_history.lua";
+    READ_NEWEST: "allow-oom", Reads, "read_newest.lua";
     STATE_PRESENCE: "allow-oom", Writes, "state_presence.lua";
     READ_PRESENCE: "allow-oom", Reads, "read_presence.lua";
     FORGET_PRESENCE: "allow-oom", Writes, "forget_presence.lua";

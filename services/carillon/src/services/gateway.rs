@@ -19,6 +19,8 @@ use crate::settings::{OutageAnswer, Settings};
 
 /// Below that a shared secret can be guessed.
 const SECRET_BYTES: usize = 16;
+/// What the cursor of a room takes in a `CONNECT` at most: a name of 200 bytes, each of them escaped, and an offset.
+const CURSOR_BYTES: usize = 480;
 
 pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
     let ground = Ground::on_redis(chassis)?;
@@ -158,8 +160,7 @@ fn transport_settings(settings: &Settings, identities: Identities) -> anyhow::Re
         connects: gateway.connects,
         events: gateway.events_rate,
         events_at_once: gateway.events_burst,
-        message_bytes: bytes(gateway.frame),
-        cursors: gateway.rooms_per_session,
+        message_bytes: frame(settings),
         ping_interval: gateway.ping_interval,
         ping_timeout: gateway.ping_timeout,
         drain_timeout: gateway.drain_timeout,
@@ -168,6 +169,12 @@ fn transport_settings(settings: &Settings, identities: Identities) -> anyhow::Re
         traced: TracedShare::of(&settings.telemetry),
         ..TransportSettings::default()
     })
+}
+
+/// The largest frame: a client must be able to bring the cursors of all its rooms, or it never comes back.
+fn frame(settings: &Settings) -> usize {
+    let gateway = &settings.gateway;
+    bytes(gateway.frame).max(gateway.rooms_per_session.saturating_mul(CURSOR_BYTES))
 }
 
 /// A size as the services count it.

@@ -11,11 +11,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use carillon_broker::{
     Append, AppendOutcome, Backlog, Broker, BrokerError, ChannelAppend, ChannelReader, Channels, DeadLetter,
-    DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant, HeadRead, Health, HistoryItem,
-    HistoryPage, HistoryQuery, Incarnation, Inspection, LeaseName, Leases, Life, Lists, Lives, Member,
-    Membership, PartitionGrant, PolicySnapshot, PolicyStore, Presence, PresenceRead, PresenceStatement,
-    PresenceVersion, Pressure, Queue, QueueRead, QueueReader, Record, RecordOutcome, Result, Rooms,
-    RoomsCursor, RoomsPage, RoomsState, ServiceKind, SharedBroker, TakeOutcome,
+    DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant, HeadRead, Health, HistoryPage,
+    HistoryQuery, Incarnation, Inspection, LeaseName, Leases, Life, Lists, Lives, Member, Membership,
+    NewestPage, NewestQuery, PartitionGrant, PolicySnapshot, PolicyStore, Presence, PresenceRead,
+    PresenceStatement, PresenceVersion, Pressure, Queue, QueueRead, QueueReader, Record, RecordOutcome,
+    Result, Rooms, RoomsCursor, RoomsPage, RoomsState, ServiceKind, SharedBroker, TakeOutcome,
 };
 use carillon_model::{Offset, Partition, PartitionCount, Room};
 use tokio::sync::watch;
@@ -306,13 +306,8 @@ impl Rooms for Faulty {
     async fn read_history(&self, room: &Room, query: HistoryQuery) -> Result<HistoryPage> {
         through!(self.read_history(room, query))
     }
-    async fn read_newest(
-        &self,
-        room: &Room,
-        below: Option<Offset>,
-        limit: usize,
-    ) -> Result<Vec<HistoryItem>> {
-        through!(self.read_newest(room, below, limit))
+    async fn read_newest(&self, room: &Room, query: NewestQuery) -> Result<NewestPage> {
+        through!(self.read_newest(room, query))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     intervals::every, presence::PresenceDesk, registrar::Registrar, route_table::RouteTable,
-    standing::Standing,
+    standing::Standing, wake::sleep_until,
 };
 
 /// The task.
@@ -37,7 +37,7 @@ impl FailoverTask {
             tokio::select! {
                 biased;
                 // The rarer, the earlier: on a slow server a look takes longer than its interval.
-                () = at(second_at) => {
+                () = sleep_until(second_at) => {
                     if let Some((_, partitions)) = second_look.take() {
                         // What an old primary still took in its last moments.
                         self.reassert(partitions);
@@ -97,12 +97,5 @@ impl FailoverTask {
         let (at, partitions) = second_look.get_or_insert_with(|| (again, IndexSet::new()));
         *at = again;
         partitions.extend(changed);
-    }
-}
-
-async fn at(when: Option<Instant>) {
-    match when {
-        Some(when) => tokio::time::sleep_until(when).await,
-        None => std::future::pending().await,
     }
 }

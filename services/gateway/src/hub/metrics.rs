@@ -34,6 +34,8 @@ pub struct HubMetrics {
     pub(super) recoveries_from_memory: IntCounter,
     pub(super) caught_up_after_join: IntCounter,
     pub(super) history_reads: IntCounter,
+    pub(super) newest_reads: IntCounter,
+    pub(super) history_requests: IntCounterVec,
     pub(super) routes_reasserted: IntCounter,
     pub(super) overruns: IntCounter,
     pub(super) channels_lost: IntCounter,
@@ -78,6 +80,14 @@ impl HubMetrics {
         )?;
         for result in ["fresh", "complete", "incomplete"] {
             recoveries.with_label_values(&[result]);
+        }
+        let history_requests = counters(
+            "history_requests_total",
+            "Requests for a room's newest messages (`history`, and joins that rewind), by outcome.",
+            "outcome",
+        )?;
+        for outcome in ["answered", "refused", "unavailable"] {
+            history_requests.with_label_values(&[outcome]);
         }
         let presence_events = counters(
             "presence_events_total",
@@ -152,6 +162,11 @@ impl HubMetrics {
                 "Sessions that a re-asserted route found behind.",
             )?,
             history_reads: counter("history_reads_total", "Pages of history read.")?,
+            newest_reads: counter(
+                "newest_reads_total",
+                "Reads of a room's newest messages; equal requests share one.",
+            )?,
+            history_requests,
             routes_reasserted: counter("routes_reasserted_total", "Routes added again.")?,
             overruns: counter(
                 "overruns_total",

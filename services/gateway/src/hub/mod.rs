@@ -6,7 +6,8 @@
 //! - the [shards](shard), which own sessions and rooms,
 //! - the [channel](channel)'s reader, which brings frames,
 //! - the [routes](routes)' keeper, which says in Redis what this gateway holds,
-//! - the [history](history) reader, which shards share,
+//! - the [history](history) reader, which shards share, and the reader of the [newest](newest) messages for those who
+//!   look back,
 //! - the [renewal](renewal) task, which keeps the incarnation alive; [failovers](failovers), which sees them; and
 //!   [report](report), which tells the other gateways,
 //! - [handover](handover) and [rebalance](rebalance), which give sessions up at a pace,
@@ -15,6 +16,7 @@
 //!
 //! The rules they follow are DESIGN §5, *Gateway*; the simulator runs this code, not a model of it.
 
+mod admission;
 mod channel;
 mod failovers;
 mod handover;
@@ -23,6 +25,7 @@ mod history;
 mod intervals;
 mod metrics;
 mod mutations;
+mod newest;
 mod outbox;
 mod peers;
 mod presence;
@@ -36,9 +39,11 @@ mod routes;
 mod session;
 mod settings;
 mod shard;
+mod slots;
 mod standing;
 mod ticks;
 mod traces;
+mod wake;
 
 use std::sync::{
     Arc,
@@ -68,6 +73,7 @@ use self::{
     channel::ChannelTask,
     failovers::FailoverTask,
     history::{HistoryReader, HistoryRequests},
+    newest::{NewestReader, NewestRequests},
     peers::Peers,
     presence::{PresenceDesk, PresenceKeeper, PresenceWatcher},
     publish::{PublishDesk, Publisher},
@@ -199,6 +205,7 @@ impl Hub {
         let partitions = inner.broker.partitions();
         let routes = Arc::new(RouteTable::default());
         let requests = Arc::new(HistoryRequests::default());
+        let newest = Arc::new(NewestRequests::new(inner.settings.newest_waiting));
         let look_at_lives = Arc::new(Notify::new());
         let ticks = Ticks::default();
         let census = Arc::new(Census::default());
@@ -209,6 +216,7 @@ impl Hub {
             routes: Arc::clone(&routes),
             presence: Arc::clone(&presence),
             history: Arc::clone(&requests),
+            newest: Arc::clone(&newest),
             standing: standing.clone(),
             ticks: ticks.clone(),
             settings: inner.settings.clone(),
@@ -243,6 +251,20 @@ impl Hub {
                 requests,
                 standing: standing.clone(),
                 ticks,
+                shards: inner.shards.clone(),
+                settings: inner.settings.clone(),
+                metrics: inner.metrics.clone(),
+                health: inner.health.clone(),
+                look_at_lives: Arc::clone(&look_at_lives),
+            }
+            .run(),
+        );
+        tasks.spawn(
+            NewestReader {
+                broker: Arc::clone(&inner.broker),
+                partitions,
+                requests: newest,
+                standing: standing.clone(),
                 shards: inner.shards.clone(),
                 settings: inner.settings.clone(),
                 metrics: inner.metrics.clone(),
@@ -335,16 +357,7 @@ impl Hub {
     /// is told through its outbox.
     pub async fn connect(&self, connect: Connect) -> Result<SessionHandle, Refusal> {
         let inner = &self.0;
-        if inner.draining.load(Ordering::Relaxed) {
-            return Err(Refusal::new(
-                RefusalCode::Draining,
-                "this gateway is going; connect again to reach another",
-            ));
-        }
-        if inner.metrics.session_count() >= inner.settings.capacity {
-            let message = format!("this gateway holds {} sessions already", inner.settings.capacity);
-            return Err(Refusal::new(RefusalCode::Full, message));
-        }
+        self.admits()?;
         let key = SessionKey(inner.sessions.fetch_add(1, Ordering::Relaxed));
         let queues = inner.shards.of(key);
         let (outbox, receiver) =
@@ -357,7 +370,6 @@ impl Hub {
             identity: identity.clone(),
             requests: queues.requests.clone(),
             signals: Arc::clone(&queues.signals),
-            broker: Arc::clone(&inner.broker),
             publisher: Publisher::new(Arc::clone(&inner.desk), Arc::clone(&id), identity.clone()),
             outbox: Some(receiver),
             alive: Some(Arc::clone(&alive)),
@@ -387,11 +399,6 @@ impl Hub {
             .borrow()
             .as_ref()
             .map(|standing| standing.view().incarnation.clone())
-    }
-
-    /// Where the gateway is reached (`host:port`) whose pod's name is the one looked for.
-    pub async fn address_of_gateway(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
-        self.0.peers.address(&self.0.broker, is_it).await
     }
 
     /// Leaves for good: the incarnation is deregistered, so that dispatchers stop sending at once.

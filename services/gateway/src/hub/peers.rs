@@ -6,8 +6,10 @@ use carillon_broker::{Member, Membership, ServiceKind, SharedBroker};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// How long after a look another one is not worth it: who is not there has not come in the meantime.
-const AGAIN: Duration = Duration::from_millis(200);
+use super::Hub;
+
+/// Between two looks at least, whatever clients ask for: each costs a call, and one per gateway.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The other gateways, as last seen.
 #[derive(Debug, Default)]
@@ -28,12 +30,9 @@ impl Peers {
     }
 
     /// The address (`host:port`) of the gateway whose pod's name is the one looked for. One that has only just
-    /// come is looked for in membership; `None`: there is none, or the broker does not answer.
-    pub(super) async fn address(
-        &self,
-        broker: &SharedBroker,
-        is_it: impl Fn(&str) -> bool,
-    ) -> Option<String> {
+    /// come is looked for in membership; `None`: there is none, the broker does not answer, or somebody looked a moment
+    /// ago.
+    pub(super) async fn find(&self, broker: &SharedBroker, is_it: impl Fn(&str) -> bool) -> Option<String> {
         if let Some(known) = self.known(&is_it) {
             return Some(known);
         }
@@ -54,11 +53,25 @@ impl Peers {
         self.known(&is_it)
     }
 
-    fn known(&self, is_it: &impl Fn(&str) -> bool) -> Option<String> {
+    /// The same, without a look.
+    pub(super) fn known(&self, is_it: &impl Fn(&str) -> bool) -> Option<String> {
         let seen = self.seen.lock();
         let mut newest_first = seen.iter().rev();
         newest_first
             .find(|(pod, _)| is_it(pod))
             .map(|(_, address)| address.clone())
+    }
+}
+
+impl Hub {
+    /// Where the gateway is reached (`host:port`) whose pod's name is the one looked for, as far as is known.
+    pub fn known_gateway(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
+        self.0.peers.known(&is_it)
+    }
+
+    /// As [`Hub::known_gateway`]; one that has only just come is looked for in membership. Only for names that a gateway
+    /// gave: looking costs calls of the broker, and is done once a second at most.
+    pub async fn find_gateway(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
+        self.0.peers.find(&self.0.broker, is_it).await
     }
 }

@@ -31,6 +31,7 @@ use super::{
     shard::{Answer, Shards},
     standing::{Epoch, Standing},
     ticks::{Tick, Ticks},
+    wake::sleep_until,
 };
 
 /// What a route's answer said of a room.
@@ -383,13 +384,6 @@ impl RouteKeeper {
 fn take_some(rooms: &mut IndexSet<Room>) -> Vec<Room> {
     let count = rooms.len().min(ROOMS_PER_CALL);
     rooms.drain(..count).collect()
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// How long a failed change of routes waits before it is tried again.

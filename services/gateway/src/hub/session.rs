@@ -2,12 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use carillon_broker::SharedBroker;
-use carillon_model::{Data, Message, Offset, Room, policy::RoomPattern};
+use carillon_model::{Data, Offset, Room, policy::RoomPattern};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    newest::Look,
     outbox::Delivery,
     outbox::{CloseReason, OutboxReceiver},
     presence::{PresenceSummary, PresenceWish},
@@ -31,7 +31,8 @@ pub struct Connect {
     pub id: Arc<str>,
     /// Who it is.
     pub identity: Identity,
-    /// The cursors it brought, at most [`HubSettings::rooms_per_session`](super::HubSettings::rooms_per_session).
+    /// The cursors it brought. Rooms above [`HubSettings::rooms_per_session`](super::HubSettings::rooms_per_session) are
+    /// refused one by one, those it is in by identity not counted.
     pub since: Vec<(Room, Offset)>,
 }
 
@@ -96,6 +97,8 @@ pub enum RefusalCode {
     KeyReused,
     /// More requests wait than a session may have.
     TooManyRequests,
+    /// All sessions together ask for more than this gateway does at once.
+    Busy,
     /// The session sends events too quickly.
     RateLimited,
     /// The broker is away; nothing was written.
@@ -110,7 +113,7 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// Every code, for metrics of fixed cardinality.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
         Self::BadRoom,
         Self::ReservedRoom,
@@ -122,6 +125,7 @@ impl RefusalCode {
         Self::QueueFull,
         Self::KeyReused,
         Self::TooManyRequests,
+        Self::Busy,
         Self::RateLimited,
         Self::Unavailable,
         Self::OutcomeUnknown,
@@ -143,6 +147,7 @@ impl RefusalCode {
             Self::QueueFull => "queue_full",
             Self::KeyReused => "key_reused",
             Self::TooManyRequests => "too_many_requests",
+            Self::Busy => "busy",
             Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
             Self::OutcomeUnknown => "outcome_unknown",
@@ -188,7 +193,6 @@ pub struct SessionHandle {
     pub(super) identity: Identity,
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) signals: Arc<Signals>,
-    pub(super) broker: SharedBroker,
     pub(super) publisher: Arc<Publisher>,
     pub(super) outbox: Option<OutboxReceiver>,
     /// Lives as long as the handle: a shard that hears of the end before the beginning must not begin.
@@ -214,23 +218,11 @@ impl SessionHandle {
     /// Joins a room, by policy, or joins it again. Answers once it is known where the session starts; what it missed
     /// follows through the outbox.
     pub async fn join(&self, room: Room, start: Start) -> Result<Joined, Refusal> {
-        let since = match start {
-            Start::Now => None,
-            Start::Since(offset) => Some(offset),
-            Start::Rewind(0) => None,
-            Start::Rewind(count) => {
-                let newest = self.broker.read_newest(&room, None, count).await;
-                newest
-                    .map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?
-                    .last()
-                    .map(|oldest| oldest.prev)
-            }
-        };
         let (reply, answer) = oneshot::channel();
         let request = Request::Join {
             session: self.key,
             room,
-            since,
+            start,
             reply,
         };
         self.requests.send(request).await.map_err(|_| Refusal::gone())?;
@@ -258,20 +250,6 @@ impl SessionHandle {
             .await
             .map_err(|_| Refusal::gone())?;
         answer.await.map_err(|_| Refusal::gone())?
-    }
-
-    /// Whether the session is in the room.
-    pub async fn is_member(&self, room: Room) -> Result<bool, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(Request::IsMember {
-                session: self.key,
-                room,
-                reply,
-            })
-            .await
-            .map_err(|_| Refusal::gone())?;
-        answer.await.map_err(|_| Refusal::gone())
     }
 
     /// Who is in a room the session is in, if policy keeps that.
@@ -325,19 +303,15 @@ impl SessionHandle {
         before: Option<Offset>,
         limit: usize,
     ) -> Result<Vec<Arc<Delivery>>, Refusal> {
-        if !self.is_member(room.clone()).await? {
-            let message = format!("join `{room}` before reading its history");
-            return Err(Refusal::new(RefusalCode::NotJoined, message));
-        }
-        let items = self.broker.read_newest(&room, before, limit).await;
-        let items = items.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;
-        let deliveries = items.into_iter().filter_map(|item| {
-            let message = Message::decode(item.message).ok()?;
-            Delivery::new(room.clone(), item.offset, Some(item.prev), message)
-                .ok()
-                .map(Arc::new)
-        });
-        Ok(deliveries.collect())
+        let (reply, answer) = oneshot::channel();
+        let request = Request::History {
+            session: self.key,
+            look: Look { room, below: before },
+            entries: limit,
+            reply,
+        };
+        self.requests.send(request).await.map_err(|_| Refusal::gone())?;
+        answer.await.map_err(|_| Refusal::gone())?
     }
 
     /// Ends the session with a reason, as the transport found it (for the count of closes).

@@ -31,8 +31,18 @@ pub struct HubSettings {
     pub page_entries: usize,
     /// Bytes in a page of history.
     pub page_bytes: usize,
-    /// Pages of different rooms that are read at once.
+    /// Pages of different rooms that are read at once: fewer than there are connections to a server.
     pub concurrent_reads: usize,
+    /// Reads of newest messages, for clients that look back, that are under way at once.
+    pub newest_reads: usize,
+    /// Different ones of them that may wait; more are refused.
+    pub newest_waiting: usize,
+    /// How long one may wait.
+    pub newest_patience: Duration,
+    /// Bytes that one of them may bring.
+    pub newest_bytes: usize,
+    /// Bytes that all of them may bring per second.
+    pub newest_bytes_per_second: usize,
     /// How long a room without members keeps its route.
     pub linger: Duration,
     /// How often routes are renewed; a third of how long they are kept.
@@ -94,7 +104,12 @@ impl HubSettings {
             tails_bytes: 64 << 20,
             page_entries: 500,
             page_bytes: 256 << 10,
-            concurrent_reads: 32,
+            concurrent_reads: 8,
+            newest_reads: 4,
+            newest_waiting: 1024,
+            newest_patience: Duration::from_secs(5),
+            newest_bytes: 512 << 10,
+            newest_bytes_per_second: 32 << 20,
             linger: Duration::from_secs(30),
             route_refresh: Duration::from_secs(8 * 3600),
             alive_for: Duration::from_secs(10),

@@ -49,7 +49,7 @@ pub(super) async fn admit(
     shared.metrics.refused(refusal.code);
     tracing::debug!(code = refusal.code.as_str(), "a client was not let in");
     let told = shared.settings.tell_outages && matches!(refusal.code, HandshakeCode::Identity(_));
-    if refusal.code.is_passing() && !told {
+    if refusal.is_passing() && !told {
         // A stock client takes a `connect_error` for final. From a lost transport it comes back by itself, with its
         // growing pauses, and that is what helps here.
         close_transport(shared, socket);
@@ -74,15 +74,21 @@ async fn ask_for_session(
     asked: Asked,
 ) -> Result<(Arc<Session>, OutboxReceiver), HandshakeRefusal> {
     let auth = asked?;
+    let (token, since, acknowledges) = (auth.token()?, auth.cursors()?, auth.acknowledges()?);
+    // Before anything is looked up for it.
+    shared
+        .hub
+        .admits()
+        .map_err(|refusal| HandshakeRefusal::new(refusal.code.into(), refusal.message))?;
     let anonymous = shared.policy.borrow().anonymous_sessions;
     let cookies = socket.req_parts.headers.get(http::header::COOKIE);
     let cookies = cookies.and_then(|cookies| cookies.to_str().ok());
     let identities = &shared.settings.identities;
-    let identified = identities.identify(auth.token()?, cookies, anonymous).await?;
+    let identified = identities.identify(token, cookies, anonymous).await?;
     let Identified { identity, expires } = identified;
-    let place = shared.limits.enter(identity.user.as_ref())?;
-    let since = auth.cursors(shared.settings.cursors)?;
-    let acknowledges = auth.acknowledges()?;
+    let place = shared.limits.enter(identity.user.as_ref());
+    // A client that comes back, while its former session may not have been missed yet, is not told to stay away.
+    let place = place.map_err(|refusal| refusal.passing(!since.is_empty()))?;
     // Whoever knows the Engine.IO id can speak for a client that polls, and session ids are no secret: they name
     // rooms, and the demo shows them to everybody. Only clients of version 2 insist on one id for both.
     let (id, told): (Arc<str>, _) = match socket.protocol {
@@ -132,7 +138,7 @@ fn told_id(shared: &Shared, socket: &EngineSocket) -> Arc<str> {
         .unwrap_or_default()
         .contains("transport=websocket");
     match &shared.peers {
-        Some(peers) if polled => peers.own.name(socket.id.as_str()).into(),
+        Some(peers) if polled => peers.told(socket.id.as_str()).into(),
         _ => socket.id.as_str().into(),
     }
 }

@@ -118,20 +118,20 @@ pub fn written(event: &str, data: &Data, meta: &RawValue, ack: Option<u64>) -> (
 /// Token and cursors that a client brought, and whether it acknowledges; or what is wrong with them.
 pub type Brought = Result<(Option<String>, Vec<(Room, Offset)>, bool), String>;
 
-/// What the JSON of a `CONNECT` brings, with so many cursors at most.
-pub fn connect(auth: Option<&str>, limit: usize) -> Brought {
-    brought(Auth::from_connect(auth), limit)
+/// What the JSON of a `CONNECT` brings.
+pub fn connect(auth: Option<&str>) -> Brought {
+    brought(Auth::from_connect(auth))
 }
 
 /// What a query brings.
-pub fn query(query: &str, limit: usize) -> Brought {
-    brought(Ok(Auth::from_query(query)), limit)
+pub fn query(query: &str) -> Brought {
+    brought(Ok(Auth::from_query(query)))
 }
 
-fn brought(auth: Result<Auth, super::handshake::HandshakeRefusal>, limit: usize) -> Brought {
+fn brought(auth: Result<Auth, super::handshake::HandshakeRefusal>) -> Brought {
     let read = auth.and_then(|auth| {
         let token = auth.token()?.map(str::to_owned);
-        Ok((token, auth.cursors(limit)?, auth.acknowledges()?))
+        Ok((token, auth.cursors()?, auth.acknowledges()?))
     });
     read.map_err(|refusal| refusal.to_string())
 }
@@ -154,7 +154,7 @@ pub fn name_of(pod: &str, id: &str) -> String {
 
 /// The packet that opens a session in a pod, as a client gets it; `None` if it is no such packet.
 pub fn named_open_packet(pod: &str, payload: &str) -> Option<String> {
-    name::GatewayName::of_pod(pod).name_open_packet(payload)
+    name::GatewayName::of_pod(pod).name_open_packet(payload, |_| String::new())
 }
 
 /// What proves that a request of a session was handed on by a gateway.

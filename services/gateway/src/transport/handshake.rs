@@ -27,8 +27,6 @@ pub enum HandshakeCode {
     Identity(IdentityCode),
     /// A cursor is wrong.
     BadSince,
-    /// It brought too many cursors.
-    TooManyRooms,
     /// The page it comes from may not connect.
     OriginRefused,
     /// The user has as many sessions as there may be.
@@ -50,7 +48,6 @@ impl HandshakeCode {
             Self::BadRequest,
             Self::InvalidNamespace,
             Self::BadSince,
-            Self::TooManyRooms,
             Self::OriginRefused,
             Self::TooManySessions,
             Self::ConnectRate,
@@ -68,7 +65,6 @@ impl HandshakeCode {
             Self::InvalidNamespace => "invalid_namespace",
             Self::Identity(code) => code.as_str(),
             Self::BadSince => "bad_since",
-            Self::TooManyRooms => "too_many_rooms",
             Self::OriginRefused => "origin_refused",
             Self::TooManySessions => "too_many_sessions",
             Self::ConnectRate => "connect_rate",
@@ -79,7 +75,7 @@ impl HandshakeCode {
     }
 
     /// Whether trying again, here or elsewhere, may help without anything else being done.
-    pub const fn is_passing(self) -> bool {
+    const fn is_passing(self) -> bool {
         match self {
             Self::Identity(code) => code.is_outage(),
             Self::ConnectRate | Self::GatewayFull | Self::Draining | Self::Unavailable => true,
@@ -93,7 +89,6 @@ impl From<RefusalCode> for HandshakeCode {
         match code {
             RefusalCode::Full => Self::GatewayFull,
             RefusalCode::Draining => Self::Draining,
-            RefusalCode::TooManyRooms => Self::TooManyRooms,
             _ => Self::Unavailable,
         }
     }
@@ -104,6 +99,7 @@ impl From<RefusalCode> for HandshakeCode {
 pub(super) struct HandshakeRefusal {
     pub(super) code: HandshakeCode,
     pub(super) message: String,
+    passing: bool,
 }
 
 impl HandshakeRefusal {
@@ -111,7 +107,21 @@ impl HandshakeRefusal {
         Self {
             code,
             message: message.into(),
+            passing: code.is_passing(),
         }
+    }
+
+    /// Trying again may help this client, whatever it is with others.
+    pub(super) fn passing(self, passing: bool) -> Self {
+        Self {
+            passing: self.passing || passing,
+            ..self
+        }
+    }
+
+    /// Whether trying again, here or elsewhere, may help without anything else being done.
+    pub(super) const fn is_passing(&self) -> bool {
+        self.passing
     }
 }
 
@@ -194,8 +204,9 @@ impl Auth {
         }
     }
 
-    /// The cursors it brought, as an object or as the JSON text of one; an empty text is none.
-    pub(super) fn cursors(&self, limit: usize) -> Result<Vec<(Room, Offset)>, HandshakeRefusal> {
+    /// The cursors it brought, as an object or as the JSON text of one; an empty text is none. How many rooms it may have
+    /// is told it room by room: a client that has done nothing wrong must come back, whatever a limit is now.
+    pub(super) fn cursors(&self) -> Result<Vec<(Room, Offset)>, HandshakeRefusal> {
         let wrong = |message: String| HandshakeRefusal::new(HandshakeCode::BadSince, message);
         let read;
         let brought = match &self.since {
@@ -213,10 +224,6 @@ impl Auth {
             Some(Value::Object(since)) => since,
             Some(_) => return Err(wrong("`since` must be an object of rooms and offsets".to_owned())),
         };
-        if since.len() > limit {
-            let message = format!("`since` has at most {limit} rooms, this one has {}", since.len());
-            return Err(HandshakeRefusal::new(HandshakeCode::TooManyRooms, message));
-        }
         let mut cursors = IndexMap::new();
         for (name, offset) in since {
             let shown: String = name.chars().take(64).collect();
@@ -239,7 +246,7 @@ mod tests {
 
     fn cursors(json: &str) -> Result<Vec<(Room, Offset)>, String> {
         let auth = Auth::from_connect(Some(json)).map_err(|refusal| refusal.to_string())?;
-        auth.cursors(2).map_err(|refusal| refusal.to_string())
+        auth.cursors().map_err(|refusal| refusal.to_string())
     }
 
     #[test]
@@ -276,7 +283,6 @@ mod tests {
                 "bad_since: `since.lobby`: `five` is not an offset",
             ),
             (r#"{"since":{"":"5-1"}}"#, "bad_since: `since` has a room ``: "),
-            (r#"{"since":{"a":"1-0","b":"1-0","c":"1-0"}}"#, "too_many_rooms: "),
         ] {
             let refusal = cursors(json).unwrap_err();
             assert!(refusal.starts_with(start), "{json}: {refusal}");
@@ -289,10 +295,10 @@ mod tests {
         let auth = Auth::from_query(query);
         assert_eq!(auth.token, Some(Value::from("a+b")));
         assert_eq!(
-            auth.cursors(9).unwrap(),
+            auth.cursors().unwrap(),
             [(Room::new("café").unwrap(), Offset::new(5, 1))]
         );
-        let code = |query| Auth::from_query(query).cursors(9).map_err(|refusal| refusal.code);
+        let code = |query| Auth::from_query(query).cursors().map_err(|refusal| refusal.code);
         assert_eq!(code("since="), Ok(vec![]));
         assert_eq!(code("since=x"), Err(HandshakeCode::BadSince));
         assert_eq!(percent_decoded("%é%4", true), "%é%4");

@@ -18,7 +18,7 @@ use super::{
     metrics::ForwardOutcome,
     origin::Source,
     page::Assets,
-    peers::{GatewayName, NamedId, Peers, with_id},
+    peers::{NamedId, Peers, with_id},
     posted::Posted,
     responses::{Body, allow, empty_response, json_response, text_response, unavailable},
     websocket::{self, Wire},
@@ -163,20 +163,20 @@ impl Router {
                 return Place::Nowhere(Box::new(text_response(StatusCode::FORBIDDEN, message)));
             }
         };
-        let Some(NamedId { gateway, id }) = NamedId::read(sid) else {
+        let Some(named) = NamedId::read(sid) else {
             // The id of a session that began with a WebSocket, or nonsense: Engine.IO knows.
             return Place::Here(sid.to_owned());
         };
-        if gateway == peers.own.as_str() {
+        if named.gateway == peers.own.as_str() {
+            let (id, _) = named.unsealed();
             return match self.shared.sockets.get(id) {
                 Some(_) => Place::Here(id.to_owned()),
                 None => Place::Nowhere(Box::new(peers.gone(ForwardOutcome::Gone))),
             };
         }
-        let is_it = |pod: &str| GatewayName::of_pod(pod).as_str() == gateway;
         let address = match forwarded {
             true => None,
-            false => self.shared.hub.address_of_gateway(is_it).await,
+            false => peers.find(named, &self.shared.hub).await,
         };
         match address {
             Some(address) => Place::At(address),
@@ -256,7 +256,7 @@ async fn name_session(peers: &Peers, response: Response<Body>) -> Response<Body>
     };
     let named = std::str::from_utf8(&bytes)
         .ok()
-        .and_then(|text| peers.own.name_open_packet(text));
+        .and_then(|text| peers.name_open_packet(text));
     // Whatever isn't the packet that opens a session (a refusal) stays as it is.
     let bytes = named.map_or(bytes, Bytes::from);
     parts.headers.remove(header::CONTENT_LENGTH);

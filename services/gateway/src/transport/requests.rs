@@ -3,7 +3,8 @@
 //!
 //! Publishes are handed to the hub at once, in the call that brought them, because their order is a promise. Everything
 //! that has to wait, waits in the session's [`Line`], whose task exists while there is something in it. Requests about
-//! one room go one after the other; others side by side.
+//! one room go one after the other; others side by side, but for `history`: its answers are large, so a session has one
+//! at a time, which ends when the answer is handed to the connection.
 
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
 
@@ -189,8 +190,11 @@ impl Session {
         })
     }
 
-    async fn handle_request(self: Arc<Self>, ack: Option<u64>, request: Request) -> Option<Room> {
-        let room = request.room().cloned();
+    async fn handle_request(self: Arc<Self>, ack: Option<u64>, request: Request) -> Done {
+        let done = Done {
+            room: request.room().cloned(),
+            history: matches!(request, Request::History(..)),
+        };
         let counted = matches!(request, Request::Refused(_));
         let mut trace = Span::none();
         let answer = match request {
@@ -227,16 +231,23 @@ impl Session {
             let (argument, attachments) = answer.unwrap_or_else(|refusal| (refused(&refusal), Vec::new()));
             self.answer(Packet::ack(ack, &argument, attachments)).await;
         }
-        room
+        done
     }
 }
 
-type Working = Pin<Box<dyn Future<Output = Option<Room>> + Send>>;
+/// A request that has been answered.
+struct Done {
+    room: Option<Room>,
+    history: bool,
+}
+
+type Working = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// Works off a session's line.
 async fn work(session: Arc<Session>) {
     let mut working: FuturesUnordered<Working> = FuturesUnordered::new();
     let mut rooms: IndexSet<Room> = IndexSet::new();
+    let mut reading_history = false;
     loop {
         {
             let mut inside = session.line.inside.lock();
@@ -244,13 +255,15 @@ async fn work(session: Arc<Session>) {
             while let Some((_, request)) = inside.waiting.front() {
                 let overtakes = request.room().is_some_and(|room| rooms.contains(room));
                 let patient = matches!(request, Request::Published(..));
-                if overtakes || (rooms.len() >= SIDE_BY_SIDE && !patient) {
+                let history = matches!(request, Request::History(..));
+                if overtakes || (history && reading_history) || (rooms.len() >= SIDE_BY_SIDE && !patient) {
                     break;
                 }
                 let Some((ack, request)) = inside.waiting.pop_front() else {
                     break;
                 };
                 rooms.extend(request.room().cloned());
+                reading_history |= history;
                 inside.busy += 1;
                 working.push(Box::pin(Arc::clone(&session).handle_request(ack, request)));
             }
@@ -262,9 +275,10 @@ async fn work(session: Arc<Session>) {
         tokio::select! {
             biased;
             Some(finished) = working.next() => {
-                if let Some(room) = finished {
+                if let Some(room) = finished.room {
                     rooms.swap_remove(&room);
                 }
+                reading_history &= !finished.history;
             }
             () = session.line.arrived.notified() => {}
         }

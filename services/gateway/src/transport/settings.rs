@@ -31,8 +31,6 @@ pub struct TransportSettings {
     pub events: u32,
     /// Events a session may send at once.
     pub events_at_once: u32,
-    /// Cursors a client may bring.
-    pub cursors: usize,
     /// How often a ping is sent.
     pub ping_interval: Duration,
     /// How long its answer may take.
@@ -68,7 +66,6 @@ impl Default for TransportSettings {
             connects: 1_000,
             events: 100,
             events_at_once: 500,
-            cursors: 200,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(20),

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use carillon_broker::{
     Append, AppendOutcome, Broker, Channels, Fenced, FencingToken, Incarnation, Leases, Life, MemoryBroker,
-    NewMessage, Queue, Record, RecordEntry, Rooms,
+    NewMessage, NewestQuery, Queue, Record, RecordEntry, Rooms,
     memory::{MemoryOptions, ops},
 };
 use carillon_gateway::hub::{
@@ -28,6 +28,7 @@ pub(crate) struct Fixture {
     pub(crate) broker: MemoryBroker,
     pub(crate) hub: Hub,
     pub(crate) outbox_bytes: usize,
+    pub(crate) newest_waiting: usize,
     rules: String,
     registry: Registry,
     policy: watch::Sender<Arc<Policy>>,
@@ -51,12 +52,14 @@ impl Fixture {
     }
 
     async fn with_broker(broker: MemoryBroker, rules: &str) -> Self {
-        let (registry, policy, hub, tasks) = start(&broker, rules, 1 << 20);
+        let (outbox_bytes, newest_waiting) = (1 << 20, 1024);
+        let (registry, policy, hub, tasks) = start(&broker, rules, outbox_bytes, newest_waiting);
         let rules = rules.to_owned();
         let fixture = Self {
             broker,
             hub,
-            outbox_bytes: 1 << 20,
+            outbox_bytes,
+            newest_waiting,
             rules,
             registry,
             policy,
@@ -69,7 +72,7 @@ impl Fixture {
 
     pub(crate) async fn restart(&mut self) {
         (self.registry, self.policy, self.hub, self._tasks) =
-            start(&self.broker, &self.rules, self.outbox_bytes);
+            start(&self.broker, &self.rules, self.outbox_bytes, self.newest_waiting);
         self.until(|fixture| fixture.hub.incarnation().is_some()).await;
     }
 
@@ -263,8 +266,13 @@ impl Fixture {
     }
 
     pub(crate) async fn last_offset(&self, name: &str) -> Offset {
-        let newest = self.broker.read_newest(&room(name), None, 1).await.unwrap();
-        newest[0].offset
+        let query = NewestQuery {
+            below: None,
+            entries: 1,
+            bytes: 1,
+        };
+        let newest = self.broker.read_newest(&room(name), query).await.unwrap();
+        newest.items[0].offset
     }
 
     /// How many gateways hold a room.
@@ -321,6 +329,7 @@ fn start(
     broker: &MemoryBroker,
     rules: &str,
     outbox_bytes: usize,
+    newest_waiting: usize,
 ) -> (Registry, watch::Sender<Arc<Policy>>, Hub, HubTasks) {
     let registry = Registry::new();
     let (sender, policy) = watch::channel(Arc::new(policy(rules)));
@@ -329,6 +338,7 @@ fn start(
         policy,
         settings: HubSettings {
             outbox_bytes,
+            newest_waiting,
             ..HubSettings::new("gateway")
         },
         metrics: HubMetrics::new(&registry).unwrap(),

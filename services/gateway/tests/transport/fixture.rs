@@ -25,7 +25,7 @@ pub(crate) struct Gateway {
     pub(crate) hub: Hub,
     pub(crate) drain: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
-    broker: MemoryBroker,
+    pub(crate) broker: MemoryBroker,
     registry: Registry,
     _tasks: HubTasks,
     dispatcher: JoinHandle<()>,

@@ -123,6 +123,13 @@ async fn a_user_has_so_many_sessions_and_no_more() {
     let message = refusal["message"].as_str().unwrap();
     assert!(message.starts_with("too_many_sessions: "), "{message}");
     assert_eq!(gateway.metric(REFUSED, "too_many_sessions"), 1);
+    // One that comes back, with cursors, may be here still as who it was before: it is made to try again by itself.
+    let mut back = Client::open(gateway.address).await;
+    let mut returning: Value = serde_json::from_str(&auth("ann")).unwrap();
+    returning["since"] = json!({ "all": "1-0" });
+    back.send(&format!("40{returning}")).await;
+    back.closed().await;
+    assert_eq!(gateway.metric(REFUSED, "too_many_sessions"), 2);
     let _ben = Client::connect(gateway.address, &auth("ben")).await;
     let _nobody = Client::connect(gateway.address, "{}").await;
     drop(two);

@@ -5,6 +5,7 @@
 
 mod client;
 mod fixture;
+mod forwarding;
 mod limits;
 mod page;
 mod sessions;

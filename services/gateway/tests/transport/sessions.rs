@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     client::{Came, Client},
-    fixture::Gateway,
+    fixture::{Gateway, OPEN},
 };
 
 #[tokio::test]
@@ -221,6 +221,17 @@ async fn joining_leaving_and_looking_back() {
     assert_eq!(history["messages"][0]["offset"], *offsets[4]);
     let before = json!({ "room": "lobby", "before": offsets[3], "limit": 100 }).to_string();
     assert_eq!(numbers(&client.ask("history", &before).await), [2, 1, 0]);
+    let nothing = client.ask("history", r#"{"room":"lobby","before":"0-0"}"#).await;
+    assert_eq!(numbers(&nothing), [0_u64; 0]);
+    // Many at once are answered one after the other, each.
+    let mut acks = Vec::new();
+    for limit in 1..=30 {
+        let ask = json!({ "room": "lobby", "limit": limit }).to_string();
+        acks.push(client.emit_with_ack("history", &ask).await);
+    }
+    for (place, ack) in acks.into_iter().enumerate() {
+        assert_eq!(numbers(&client.answer(ack).await).len(), (place + 1).min(5));
+    }
 
     let mut late = Client::connect(gateway.address, "{}").await;
     let joined = late
@@ -270,6 +281,26 @@ async fn cursors_brought_along_are_caught_up() {
     assert_eq!(told["secret"]["error"]["code"], "forbidden");
     assert!(told["session:old"].is_null());
     assert_eq!(again.event("n").await[1], 2);
+}
+
+#[tokio::test]
+async fn a_client_with_more_cursors_than_it_may_have_rooms_is_let_in_and_told() {
+    let gateway = Gateway::with(TransportSettings::default(), OPEN, |hub| {
+        hub.rooms_per_session = 2
+    })
+    .await;
+    let since = json!({ "all": "1-0", "session:old": "1-0", "a": "1-0", "b": "1-0", "c": "1-0" });
+    let auth = json!({ "since": since });
+    let mut client = Client::connect(gateway.address, &auth.to_string()).await;
+    let mut told = serde_json::Map::new();
+    while told.len() < 5 {
+        told.extend(client.event("cursors").await[1].as_object().unwrap().clone());
+    }
+    assert!(told["all"]["offset"].is_string() && told["session:old"].is_null());
+    let rooms = ["a", "b", "c"].map(|room| &told[room]);
+    let refused: Vec<_> = rooms.iter().filter(|note| note["error"].is_object()).collect();
+    assert_eq!(refused.len(), 1, "{told:?}");
+    assert_eq!(refused[0]["error"]["code"], "too_many_rooms");
 }
 
 #[tokio::test]

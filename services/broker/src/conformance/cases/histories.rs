@@ -24,6 +24,9 @@ pub(super) const CASES: &[Case] = &[
     case!(pages_are_bounded_by_bytes_but_never_empty),
     case!(a_look_brings_no_entries),
     case!(the_newest_come_newest_first),
+    case!(the_newest_are_bounded_by_bytes_but_never_empty),
+    case!(large_pages_have_everything_in_order),
+    case!(nothing_is_beyond_the_first_and_the_last_offset_there_can_be),
     case!(a_room_nobody_wrote_to_is_empty),
     case!(a_last_offset_is_forgotten_after_a_day, PassTime),
 ];
@@ -148,7 +151,7 @@ async fn a_room_without_history_still_has_a_last_offset(stage: Stage) {
     let offsets = fill(&stage, &room, 3, "", HistoryLimits::NONE).await;
     let page = stage.history(&room, Offset::ZERO).await;
     assert_eq!((page.last, page.items), (Some(offsets[2]), Vec::new()));
-    assert_eq!(stage.broker.read_newest(&room, None, 10).await, Ok(Vec::new()));
+    assert_eq!(stage.newest(&room, None, 10, usize::MAX).await.items, []);
 }
 
 async fn a_history_expires_and_its_last_offset_stays(stage: Stage) {
@@ -244,27 +247,84 @@ async fn a_look_brings_no_entries(stage: Stage) {
 async fn the_newest_come_newest_first(stage: Stage) {
     let room = stage.room(0);
     let offsets = fill(&stage, &room, 5, "", KEPT).await;
-    let newest = |below: Option<Offset>, limit: usize| {
-        let reading = stage.broker.read_newest(&room, below, limit);
-        async move {
-            let items = reading.await.unwrap();
-            items.iter().map(|item| item.offset).collect::<Vec<_>>()
-        }
+    let newest = async |below: Option<Offset>, limit: usize| {
+        let page = stage.newest(&room, below, limit, usize::MAX).await;
+        page.items.iter().map(|item| item.offset).collect::<Vec<_>>()
     };
     assert_eq!(newest(None, 2).await, [offsets[4], offsets[3]]);
     assert_eq!(newest(Some(offsets[3]), 2).await, [offsets[2], offsets[1]]);
     assert_eq!(newest(Some(offsets[1]), 10).await, [offsets[0]]);
     assert_eq!(newest(Some(offsets[0]), 10).await, []);
     assert_eq!(newest(None, 100).await.len(), 5);
-    let items = stage.broker.read_newest(&room, None, 1).await.unwrap();
-    assert_eq!(items[0].prev, offsets[3]);
+    let page = stage.newest(&room, None, 1, usize::MAX).await;
+    assert_eq!((page.items[0].prev, page.more), (offsets[3], true));
+    assert_eq!(page.partition.handled, offsets[4]);
+    assert!(!stage.newest(&room, None, 5, usize::MAX).await.more);
+}
+
+async fn the_newest_are_bounded_by_bytes_but_never_empty(stage: Stage) {
+    let room = stage.room(0);
+    // More than are read at a time inside Redis.
+    let offsets = fill(&stage, &room, 80, &"x".repeat(1_000), KEPT).await;
+    let page = stage.newest(&room, None, 100, 1).await;
+    assert_eq!(page.items.len(), 1);
+    assert_eq!((page.items[0].offset, page.more), (offsets[79], true));
+    let page = stage.newest(&room, None, 100, 50_500).await;
+    let count = page.items.len();
+    assert!(
+        (40..=50).contains(&count),
+        "{count} entries of 1,000 bytes and a little"
+    );
+    assert!(page.more);
+    let page = stage.newest(&room, Some(offsets[78]), 70, usize::MAX).await;
+    let found: Vec<Offset> = page.items.iter().map(|item| item.offset).collect();
+    let expected: Vec<Offset> = offsets[8..78].iter().rev().copied().collect();
+    assert_eq!((found, page.more), (expected, true));
+}
+
+async fn large_pages_have_everything_in_order(stage: Stage) {
+    let room = stage.room(0);
+    let offsets = fill(&stage, &room, 80, "", KEPT).await;
+    let query = HistoryQuery {
+        after: Some(offsets[1]),
+        entries: 70,
+        bytes: usize::MAX,
+    };
+    let page = stage.broker.read_history(&room, query).await.unwrap();
+    let found: Vec<Offset> = page.items.iter().map(|item| item.offset).collect();
+    assert_eq!((found.as_slice(), page.more), (&offsets[2..72], true));
+}
+
+async fn nothing_is_beyond_the_first_and_the_last_offset_there_can_be(stage: Stage) {
+    let room = stage.room(0);
+    let offsets = fill(&stage, &room, 2, "", KEPT).await;
+    let page = stage.newest(&room, Some(Offset::ZERO), 10, usize::MAX).await;
+    assert_eq!((page.items.len(), page.more), (0, false));
+    let greatest = Offset::new(u64::MAX, u64::MAX);
+    let page = stage.history(&room, greatest).await;
+    assert_eq!(
+        (page.last, page.items.len(), page.more),
+        (Some(offsets[1]), 0, false)
+    );
+    assert_eq!(
+        stage
+            .newest(&room, Some(greatest), 10, usize::MAX)
+            .await
+            .items
+            .len(),
+        2
+    );
+    let page = stage
+        .history(&room, Offset::new(offsets[1].milliseconds, u64::MAX))
+        .await;
+    assert_eq!(page.items.len(), 0);
 }
 
 async fn a_room_nobody_wrote_to_is_empty(stage: Stage) {
     let room = stage.room(0);
     let page = stage.history(&room, Offset::ZERO).await;
     assert_eq!((page.last, page.items, page.more), (None, Vec::new(), false));
-    assert_eq!(stage.broker.read_newest(&room, None, 10).await, Ok(Vec::new()));
+    assert_eq!(stage.newest(&room, None, 10, usize::MAX).await.items, []);
 }
 
 async fn a_last_offset_is_forgotten_after_a_day(stage: Stage) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use carillon_model::{Offset, Partition, Room};
 
 use crate::{
-    HistoryItem, HistoryPage, HistoryQuery, Incarnation, Result, RoomsState,
+    HistoryItem, HistoryPage, HistoryQuery, Incarnation, NewestPage, NewestQuery, Result, RoomsState,
     memory::state::{Admission, OVERHEAD, RoomData, ServerState},
 };
 
@@ -110,11 +110,20 @@ pub fn read_history(
 fn page(room: &RoomData, now: u64, after: Offset, query: HistoryQuery) -> (Vec<HistoryItem>, bool) {
     let history = room.history(now);
     let start = history.partition_point(|item| item.offset <= after);
+    bounded(history.iter().skip(start), query.entries, query.bytes)
+}
+
+/// As many as fit, and whether there are more.
+fn bounded<'a>(
+    history: impl Iterator<Item = &'a HistoryItem>,
+    entries: usize,
+    limit: usize,
+) -> (Vec<HistoryItem>, bool) {
     let mut items = Vec::new();
     let mut bytes = 0;
-    for item in history.iter().skip(start) {
+    for item in history {
         bytes += item.message.len();
-        if items.len() >= query.entries || (!items.is_empty() && bytes > query.bytes) {
+        if items.len() >= entries || (!items.is_empty() && bytes > limit) {
             return (items, true);
         }
         items.push(item.clone());
@@ -122,24 +131,23 @@ fn page(room: &RoomData, now: u64, after: Offset, query: HistoryQuery) -> (Vec<H
     (items, false)
 }
 
-/// The newest messages of a room below an offset, newest first.
+/// Reads the newest messages of a room below an offset, newest first.
 pub fn read_newest(
     state: &ServerState,
     now: u64,
     partition: Partition,
     room: &Room,
-    below: Option<Offset>,
-    limit: usize,
-) -> Vec<HistoryItem> {
+    query: NewestQuery,
+) -> NewestPage {
     let data = state.partition(partition, now);
-    let Some(room) = data.room(room) else {
-        return Vec::new();
-    };
-    room.history(now)
-        .iter()
-        .rev()
-        .filter(|item| below.is_none_or(|below| item.offset < below))
-        .take(limit)
-        .cloned()
-        .collect()
+    let (items, more) = data.room(room).map_or_else(Default::default, |room| {
+        let history = room.history(now).iter().rev();
+        let below = history.filter(|item| query.below.is_none_or(|below| item.offset < below));
+        bounded(below, query.entries, query.bytes)
+    });
+    NewestPage {
+        items,
+        more,
+        partition: data.stand(now, &state.life),
+    }
 }

@@ -1,9 +1,10 @@
 use async_trait::async_trait;
-use carillon_model::{Offset, Partition, Room};
+use carillon_model::{Partition, Room};
 
 use super::consume_budget;
 use crate::{
-    HistoryItem, HistoryPage, HistoryQuery, Incarnation, MemoryBroker, Result, Rooms, RoomsState, memory::ops,
+    HistoryPage, HistoryQuery, Incarnation, MemoryBroker, NewestPage, NewestQuery, Result, Rooms, RoomsState,
+    memory::ops,
 };
 
 #[async_trait]
@@ -32,14 +33,9 @@ impl Rooms for MemoryBroker {
         Ok(server.read(|state, now| ops::rooms::read_history(state, now, partition, room, query)))
     }
 
-    async fn read_newest(
-        &self,
-        room: &Room,
-        below: Option<Offset>,
-        limit: usize,
-    ) -> Result<Vec<HistoryItem>> {
+    async fn read_newest(&self, room: &Room, query: NewestQuery) -> Result<NewestPage> {
         consume_budget().await;
         let (partition, server) = self.of_room(room);
-        Ok(server.read(|state, now| ops::rooms::read_newest(state, now, partition, room, below, limit)))
+        Ok(server.read(|state, now| ops::rooms::read_newest(state, now, partition, room, query)))
     }
 }

@@ -317,7 +317,7 @@ impl Tail {
 fn not_joined(room: &str, error: &Value) -> anyhow::Result<Option<Stopped>> {
     let text = format!("cannot join {room}: {}", said(error));
     match error["code"].as_str() {
-        Some("unavailable" | "too_many_requests") => Ok(Some(Trouble::Away(text).into())),
+        Some("unavailable" | "too_many_requests" | "busy") => Ok(Some(Trouble::Away(text).into())),
         Some("forbidden") => {
             bail!(
                 "{text}; `carillon policy explain {room}` says which rule decides (with --policy.file, if the gateway has \
@@ -341,7 +341,6 @@ fn advice(why: &str) -> &'static str {
         }
         "token_invalid" | "token_expired" => "; get another token for --token",
         "bad_since" => "; mend --since, or remove the file of --cursor-file",
-        "too_many_rooms" => "; ask for fewer rooms at once",
         _ => "",
     }
 }

@@ -12,7 +12,7 @@ use futures::stream::{self, StreamExt};
 use tokio::{sync::Notify, time::Instant};
 
 use super::PresenceDesk;
-use crate::hub::{HubSettings, metrics::HubMetrics, standing::Standing};
+use crate::hub::{HubSettings, metrics::HubMetrics, standing::Standing, wake::sleep_until};
 
 /// Calls under way at once.
 const SIDE_BY_SIDE: usize = 8;
@@ -154,12 +154,5 @@ impl PresenceKeeper {
             own.was_not_stated(statement);
         }
         false
-    }
-}
-
-pub(super) async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake).await,
-        None => std::future::pending().await,
     }
 }

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use carillon_broker::{BrokerError, Incarnation, Life, Presence, RoomPresence, SharedBroker};
@@ -15,12 +16,13 @@ use futures::stream::{self, StreamExt};
 use indexmap::IndexMap;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{PresenceDesk, keeper::sleep_until, note::PresenceSummary, picture::Picture};
+use super::{PresenceDesk, note::PresenceSummary, picture::Picture};
 use crate::hub::{
     HubSettings,
     metrics::HubMetrics,
     session::{Refusal, RefusalCode},
     standing::Standing,
+    wake::sleep_until,
 };
 
 /// Calls under way at once.
@@ -28,7 +30,9 @@ const SIDE_BY_SIDE: usize = 8;
 /// Rooms in one call.
 const ROOMS_PER_CALL: usize = 256;
 /// How long questions are gathered: a storm of them costs one look.
-const GATHER: std::time::Duration = std::time::Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(20);
+/// Between two looks at least: questions that never end cost so many looks a second.
+const REST: Duration = Duration::from_millis(100);
 
 /// The task.
 pub(in crate::hub) struct PresenceWatcher {
@@ -47,6 +51,7 @@ impl PresenceWatcher {
     pub(in crate::hub) async fn run(self) {
         let mut pictures: IndexMap<Room, Picture> = IndexMap::new();
         let mut next: Option<Instant> = None;
+        let mut rested = Instant::now();
         loop {
             let all = tokio::select! {
                 biased;
@@ -54,7 +59,7 @@ impl PresenceWatcher {
                 () = self.desk.asked.notified() => false,
             };
             if !all {
-                tokio::time::sleep(GATHER).await;
+                tokio::time::sleep_until(rested.max(Instant::now() + GATHER)).await;
             }
             let rooms: Vec<Room> = {
                 let watches = self.desk.watches.lock();
@@ -66,6 +71,7 @@ impl PresenceWatcher {
                 wanted.into_iter().cloned().collect()
             };
             self.look(&mut pictures, rooms).await;
+            rested = Instant::now() + REST;
             let watches = self.desk.watches.lock();
             pictures.retain(|room, _| watches.is_watched(room));
             self.metrics

@@ -40,9 +40,9 @@ impl Shard {
         self.reset_live(name, queue_last, |position| position > queue_last);
     }
 
-    /// A joining session's cursor is above everything: it waits.
+    /// A joining session's cursor is above everything: it waits. Anybody can make up such a cursor, so nothing is looked
+    /// at for it: what watches the servers does so often enough.
     pub(super) fn doubt_session(&mut self, key: SessionKey, name: &Room) {
-        self.around.look_at_lives.notify_one();
         self.set_standing(key, name, Standing::Doubting);
         self.doubted_sessions
             .push_back((Instant::now() + self.around.settings.doubt, key, name.clone()));

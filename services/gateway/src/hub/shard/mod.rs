@@ -9,6 +9,7 @@
 //! - [`member`]: where a session stands in a room
 //! - [`sessions`]: connecting, joining, leaving
 //! - [`fan_out`]: frames to members, in slices
+//! - [`looking_back`]: sessions that read history, and joins that rewind
 //! - [`presence`]: who of it is in rooms with presence
 //! - [`recovery`]: answers of Redis: routes, pages, catch-ups
 //! - [`reading`], [`judgement`], [`positions`], [`doubts`]: what an answer means, for a session and for a room
@@ -16,6 +17,7 @@
 mod doubts;
 mod fan_out;
 mod judgement;
+mod looking_back;
 mod member;
 mod positions;
 mod presence;
@@ -43,6 +45,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
+pub(super) use looking_back::HistoryReply;
 pub(super) use signals::{SessionKey, Signals};
 
 use self::{fan_out::FanOut, room::ShardRoom, sessions::Session, signals::Raised};
@@ -51,11 +54,12 @@ use super::{
     history::{HistoryRequests, Page},
     metrics::HubMetrics,
     mutations::HubMutations,
+    newest::{Found, Look, NewestRequests},
     outbox::{CloseReason, Outbox},
     presence::{PresenceDesk, PresenceWish},
     route_table::RouteTable,
     routes::RoomState,
-    session::{Identity, Joined, Refusal},
+    session::{Identity, Joined, Refusal, Start},
     standing::{Epoch, Standing},
     ticks::Ticks,
     traces::Arrival,
@@ -76,7 +80,7 @@ pub(super) enum Request {
     Join {
         session: SessionKey,
         room: Room,
-        since: Option<carillon_model::Offset>,
+        start: Start,
         reply: oneshot::Sender<Result<Joined, Refusal>>,
     },
     ChangeRooms {
@@ -88,10 +92,11 @@ pub(super) enum Request {
         room: Room,
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
-    IsMember {
+    History {
         session: SessionKey,
-        room: Room,
-        reply: oneshot::Sender<bool>,
+        look: Look,
+        entries: usize,
+        reply: HistoryReply,
     },
     Presence {
         session: SessionKey,
@@ -124,6 +129,8 @@ pub(super) enum Answer {
     Forget { room: Room },
     /// A page of a room's history.
     Page(Arc<Page>),
+    /// The newest messages of a room, for those who look back.
+    Newest(Arc<Found>),
 }
 
 /// The queues into all shards.
@@ -249,6 +256,7 @@ pub(super) struct Surroundings {
     pub(super) routes: Arc<RouteTable>,
     pub(super) presence: Arc<PresenceDesk>,
     pub(super) history: Arc<HistoryRequests>,
+    pub(super) newest: Arc<NewestRequests>,
     pub(super) standing: Standing,
     pub(super) ticks: Ticks,
     pub(super) settings: HubSettings,
@@ -341,9 +349,9 @@ impl Shard {
             Request::Join {
                 session,
                 room,
-                since,
+                start,
                 reply,
-            } => self.join_on_request(session, &room, since, reply),
+            } => self.join_on_request(session, &room, start, reply),
             Request::ChangeRooms { session, rooms } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.identity.rooms = rooms;
@@ -352,13 +360,12 @@ impl Shard {
             Request::Leave { session, room, reply } => {
                 let _ = reply.send(self.leave_on_request(session, &room));
             }
-            Request::IsMember { session, room, reply } => {
-                let member = self
-                    .sessions
-                    .get(&session)
-                    .is_some_and(|session| session.rooms.contains_key(&room));
-                let _ = reply.send(member);
-            }
+            Request::History {
+                session,
+                look,
+                entries,
+                reply,
+            } => self.history_on_request(session, look, entries, reply),
             Request::Presence { session, room, wish } => self.grant_presence(session, &room, wish),
             Request::Longest { count, reply } => {
                 let _ = reply.send(self.longest(count));
@@ -378,6 +385,7 @@ impl Shard {
             Answer::Routed { room, epoch, state } => self.routed(&room, epoch, state),
             Answer::Forget { room } => self.forget(&room),
             Answer::Page(page) => self.page(&page),
+            Answer::Newest(found) => self.found(&found),
         }
     }
 

@@ -9,13 +9,14 @@ use tokio::sync::oneshot;
 
 use super::{
     SessionKey, Shard,
+    looking_back::LookingBack,
     member::{Joining, Membership, Standing},
     room::ShardRoom,
     tail::{Tail, TailBudget},
 };
 use crate::hub::{
     outbox::{CloseReason, CursorNote, Outbox},
-    session::{Identity, Joined, Refusal, RefusalCode},
+    session::{Identity, Joined, Refusal, RefusalCode, Start},
 };
 
 /// A session as its shard knows it.
@@ -28,6 +29,7 @@ pub(super) struct Session {
     pub(super) copies: IndexSet<MessageId>,
     /// Rooms in which it moved on without getting anything, to be told.
     pub(super) passed_over: IndexSet<Room>,
+    pub(super) looking_back: LookingBack,
     /// Rooms joined by request.
     named_rooms: usize,
     /// It has been told to go; nothing is delivered any more.
@@ -80,6 +82,7 @@ impl Shard {
             rooms: IndexMap::new(),
             copies: IndexSet::new(),
             passed_over: IndexSet::new(),
+            looking_back: LookingBack::default(),
             named_rooms: 0,
             closing: false,
             reason: None,
@@ -89,7 +92,7 @@ impl Shard {
         let mut cursors: IndexMap<Room, Offset> = since.into_iter().collect();
         for room in rooms {
             let cursor = cursors.swap_remove(&room).filter(|_| room.has_offsets());
-            self.begin_join(key, &room, cursor, None);
+            self.begin_join(key, &room, cursor, Vec::new());
         }
         for (room, cursor) in cursors {
             if let Err(error) = self.may_join(key, &room) {
@@ -106,7 +109,7 @@ impl Shard {
             if let Some(session) = self.sessions.get_mut(&key) {
                 session.named_rooms += 1;
             }
-            self.begin_join(key, &room, Some(cursor), None);
+            self.begin_join(key, &room, Some(cursor), Vec::new());
         }
     }
 
@@ -114,41 +117,61 @@ impl Shard {
         &mut self,
         key: SessionKey,
         room: &Room,
-        since: Option<Offset>,
+        start: Start,
         reply: oneshot::Sender<Result<Joined, Refusal>>,
     ) {
-        let allowed = self.may_join(key, room);
-        let Some(session) = self.sessions.get_mut(&key) else {
-            let _ = reply.send(Err(Refusal::gone()));
-            return;
-        };
-        if let Err(refusal) = allowed {
+        if let Err(refusal) = self.may_join(key, room) {
             let _ = reply.send(Err(refusal));
             return;
         }
+        let Some(reply) = self.wait_for_rewind(key, room, reply) else {
+            return;
+        };
+        match start {
+            Start::Rewind(entries) if entries > 0 && self.keeps_history(room) => {
+                self.rewind(key, room.clone(), entries, reply);
+            }
+            Start::Now | Start::Rewind(_) => self.join_from(key, room, None, vec![reply]),
+            Start::Since(offset) => self.join_from(key, room, Some(offset), vec![reply]),
+        }
+    }
+
+    /// Joins a room that the session may join, after a cursor or now.
+    pub(super) fn join_from(
+        &mut self,
+        key: SessionKey,
+        room: &Room,
+        since: Option<Offset>,
+        replies: Vec<oneshot::Sender<Result<Joined, Refusal>>>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
         match session.rooms.get_mut(room) {
             None => session.named_rooms += 1,
             Some(membership) if since.is_none() => {
                 // Joining again changes nothing.
                 match &mut membership.joining {
-                    Some(joining) => joining.replies.push(reply),
+                    Some(joining) => joining.replies.extend(replies),
                     None => {
-                        let offset = Some(membership.position);
-                        let _ = reply.send(Ok(Joined {
+                        let joined = Joined {
                             room: room.clone(),
-                            offset,
+                            offset: Some(membership.position),
                             recovered: true,
-                        }));
+                        };
+                        for reply in replies {
+                            let _ = reply.send(Ok(joined.clone()));
+                        }
                     }
                 }
                 return;
             }
             Some(_) => {}
         }
-        self.begin_join(key, room, since, Some(reply));
+        self.begin_join(key, room, since, replies);
     }
 
-    fn may_join(&self, key: SessionKey, room: &Room) -> Result<(), Refusal> {
+    pub(super) fn may_join(&self, key: SessionKey, room: &Room) -> Result<(), Refusal> {
         let Some(session) = self.sessions.get(&key) else {
             return Err(Refusal::gone());
         };
@@ -167,7 +190,9 @@ impl Shard {
             ));
         }
         let limit = self.around.settings.rooms_per_session;
-        if !session.rooms.contains_key(room) && session.named_rooms >= limit {
+        let is_new = |other: &&Room| *other != room && !session.rooms.contains_key(*other);
+        let coming = session.looking_back.rewinding().filter(is_new).count();
+        if !session.rooms.contains_key(room) && session.named_rooms + coming >= limit {
             return Err(Refusal::new(
                 RefusalCode::TooManyRooms,
                 format!("a session may be in {limit} rooms; leave one first"),
@@ -181,14 +206,14 @@ impl Shard {
         key: SessionKey,
         name: &Room,
         since: Option<Offset>,
-        reply: Option<oneshot::Sender<Result<Joined, Refusal>>>,
+        replies: Vec<oneshot::Sender<Result<Joined, Refusal>>>,
     ) {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
         };
         let mut membership = Membership::joining(since, self.around.ticks.now());
         if let Some(joining) = &mut membership.joining {
-            joining.replies.extend(reply);
+            joining.replies.extend(replies);
             if let Some(before) = session
                 .rooms
                 .get_mut(name)
@@ -226,12 +251,16 @@ impl Shard {
     }
 
     pub(super) fn leave_on_request(&mut self, key: SessionKey, room: &Room) -> Result<(), Refusal> {
-        let session = self.sessions.get_mut(&key).ok_or_else(Refusal::gone)?;
         if room.is_reserved() {
             let message = format!("`{room}` is left by disconnecting");
             return Err(Refusal::new(RefusalCode::ReservedRoom, message));
         }
+        let was_coming = self.forget_rewind(key, room);
+        let session = self.sessions.get_mut(&key).ok_or_else(Refusal::gone)?;
         let Some(membership) = session.rooms.swap_remove(room) else {
+            if was_coming {
+                return Ok(());
+            }
             return Err(Refusal::new(
                 RefusalCode::NotJoined,
                 format!("the session is not in `{room}`"),
@@ -277,6 +306,7 @@ impl Shard {
             .with_label_values(&[reason.as_str()])
             .inc();
         self.passed_over.swap_remove(&key);
+        self.stop_looking_back(key, &session.looking_back);
         for room in session.rooms.keys() {
             self.abandon(key, room);
             self.around.presence.leave(room, key, true);

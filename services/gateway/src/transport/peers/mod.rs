@@ -1,7 +1,7 @@
 //! Requests of sessions that live at other gateways.
 //!
 //! A stock client polls first, and a load balancer sends each request wherever it likes. The id that a client gets
-//! says which gateway its session is at ([`name`]); any other one hands the request on, the upgrade to a WebSocket
+//! says which gateway its session is at ([`name`]), and that a gateway says so ([`seal`]); any other one hands the request on, the upgrade to a WebSocket
 //! included, and the answer back. So no one has to configure sticky sessions.
 //!
 //! What is handed on is proved ([`proof`]), counted, and bounded in number. It is handed on once: an owner that doesn't
@@ -9,6 +9,7 @@
 
 pub(super) mod name;
 mod proof;
+mod seal;
 
 use std::{sync::Arc, time::Duration};
 
@@ -86,6 +87,29 @@ impl Peers {
             client,
             metrics: metrics.clone(),
             patience: settings.ping_interval + settings.ping_timeout,
+        }
+    }
+
+    /// The id of a session here, as clients are told it.
+    pub(super) fn told(&self, id: &str) -> String {
+        let seal = self.secret.seal(self.own.as_str(), id);
+        self.own.name(&format!("{id}{seal}"))
+    }
+
+    /// As [`GatewayName::name_open_packet`].
+    pub(super) fn name_open_packet(&self, payload: &str) -> Option<String> {
+        let seal = |id: &str| self.secret.seal(self.own.as_str(), id);
+        self.own.name_open_packet(payload, seal)
+    }
+
+    /// Where the gateway is reached that a request's id names, if there is one. A name that anybody may have made up is
+    /// looked for among those that are known already.
+    pub(super) async fn find(&self, named: NamedId<'_>, hub: &Hub) -> Option<String> {
+        let is_it = |pod: &str| GatewayName::of_pod(pod).as_str() == named.gateway;
+        let (id, seal) = named.unsealed();
+        match seal.is_some_and(|seal| self.secret.is_seal(seal, named.gateway, id)) {
+            true => hub.find_gateway(is_it).await,
+            false => hub.known_gateway(is_it),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use http::Uri;
 
+use super::seal::unsealed;
+
 /// A gateway's name as it stands in ids: what would need escaping in a query or in JSON is an underscore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GatewayName(String);
@@ -27,9 +29,13 @@ impl GatewayName {
         format!("{}.{id}", self.0)
     }
 
-    /// Puts the name before the id in the packet that opens a session: `0{"sid":"…"…}`, with its length before it in
-    /// Engine.IO 3. `None` if it is no such packet.
-    pub(crate) fn name_open_packet(&self, payload: &str) -> Option<String> {
+    /// Puts the name before the id in the packet that opens a session, and a seal behind it: `0{"sid":"…"…}`, with its
+    /// length before it in Engine.IO 3. `None` if it is no such packet.
+    pub(crate) fn name_open_packet(
+        &self,
+        payload: &str,
+        seal: impl FnOnce(&str) -> String,
+    ) -> Option<String> {
         const ID: &str = "\"sid\":\"";
         let (length, packet) = match payload.split_once(':') {
             Some((length, packet)) if length.bytes().all(|byte| byte.is_ascii_digit()) => (true, packet),
@@ -37,7 +43,8 @@ impl GatewayName {
         };
         let (before, after) = packet.split_once(ID)?;
         (before == "0{").then_some(())?;
-        let named = format!("{before}{ID}{}.{after}", self.0);
+        let (id, after) = after.split_once('"')?;
+        let named = format!("{before}{ID}{}.{id}{}\"{after}", self.0, seal(id));
         Some(match length {
             true => format!("{}:{named}", named.chars().count()),
             false => named,
@@ -50,7 +57,7 @@ impl GatewayName {
 pub(crate) struct NamedId<'a> {
     /// Whose it is.
     pub(crate) gateway: &'a str,
-    /// Its id there.
+    /// Its id there, with the seal.
     pub(crate) id: &'a str,
 }
 
@@ -59,6 +66,11 @@ impl<'a> NamedId<'a> {
     pub(crate) fn read(sid: &'a str) -> Option<Self> {
         let (gateway, id) = sid.rsplit_once('.')?;
         Some(Self { gateway, id })
+    }
+
+    /// Its id there, and the seal.
+    pub(crate) fn unsealed(self) -> (&'a str, Option<&'a str>) {
+        unsealed(self.id)
     }
 }
 
@@ -84,14 +96,18 @@ mod tests {
     fn an_open_packet_is_named_in_both_versions() {
         let name = GatewayName::of_pod("gateway-7f");
         let four = r#"0{"sid":"AbC","upgrades":["websocket"],"pingInterval":25000}"#;
-        let named = r#"0{"sid":"gateway-7f.AbC","upgrades":["websocket"],"pingInterval":25000}"#;
-        assert_eq!(name.name_open_packet(four).unwrap(), named);
+        let named = r#"0{"sid":"gateway-7f.AbC-seal","upgrades":["websocket"],"pingInterval":25000}"#;
+        let seal = |id: &str| {
+            assert_eq!(id, "AbC");
+            "-seal".to_owned()
+        };
+        assert_eq!(name.name_open_packet(four, seal).unwrap(), named);
         let three = format!("{}:{four}", four.len());
         assert_eq!(
-            name.name_open_packet(&three).unwrap(),
+            name.name_open_packet(&three, seal).unwrap(),
             format!("{}:{named}", named.len())
         );
-        assert_eq!(name.name_open_packet(r#"4{"sid":"AbC"}"#), None);
+        assert_eq!(name.name_open_packet(r#"4{"sid":"AbC"}"#, seal), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl ForwardingSecret {
         Hmac::new_from_slice(secret).ok().map(Self)
     }
 
-    fn signed(&self, sid: &str) -> Hmac<Sha256> {
+    pub(super) fn signed(&self, sid: &str) -> Hmac<Sha256> {
         self.0.clone().chain_update(sid)
     }
 
