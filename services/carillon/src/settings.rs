@@ -120,6 +120,8 @@ settings_section! {
         "presence.grace" => presence_grace: Duration = "15s", range "0s"..="10m";
         /// Users a gateway names per room with presence; sessions of more count without a name.
         "presence.users" => presence_users: usize = 2000, range 1..=100000;
+        /// Share of Redis' memory above which no room is joined that nobody on this gateway is in; half-way from there to full, nobody is let in any more.
+        "memory_share" => memory_share: f64 = 0.9, range 0.1..=1.0;
         /// Bytes of a frame or a request of a client.
         "frame" => frame: ByteSize = "100KiB", range "1KiB"..="64MiB";
         /// Bytes of recent messages kept in memory for reconnects.
@@ -179,7 +181,7 @@ settings_section! {
         "queue" => queue: u64 = 100000, range 1..=100000000;
         /// How long idempotency keys are kept.
         "idempotency" => idempotency: Duration = "10m", range "1s"..="24h";
-        /// Share of Redis' memory above which messages are refused, so that dispatchers can drain.
+        /// Share of Redis' memory above which messages are refused, of producers and of clients, and lists wait, so that dispatchers can drain.
         "memory_share" => memory_share: f64 = 0.8, range 0.1..=1.0;
         /// Connections at most, at each of the two doors.
         "connections" => connections: usize = 10000, range 1..=1000000;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 
-use carillon_broker::{Result, SharedBroker};
+use carillon_broker::{MemoryGate, Result, SharedBroker};
 use carillon_model::{Offset, Partition, policy::Policy};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) broker: SharedBroker,
+    pub(crate) memory_gate: MemoryGate,
     pub(crate) policy: watch::Receiver<Arc<Policy>>,
     pub(crate) settings: DispatcherSettings,
     pub(crate) metrics: DispatcherMetrics,
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         broker: SharedBroker,
+        memory_gate: MemoryGate,
         policy: watch::Receiver<Arc<Policy>>,
         settings: DispatcherSettings,
         metrics: DispatcherMetrics,
@@ -38,6 +40,7 @@ impl Shared {
     ) -> Self {
         Self {
             broker,
+            memory_gate,
             policy,
             settings,
             metrics,

@@ -64,6 +64,7 @@ impl Gateway {
         let registry = ground.chassis.metrics.registry();
         let (hub, mut tasks) = Hub::start(HubParts {
             broker: ground.broker.clone(),
+            memory_gate: ground.memory_gate.clone(),
             policy: ground.policy.subscribe(),
             settings: hub_settings(&ground.chassis.settings, address),
             metrics: HubMetrics::new(registry)?,

@@ -40,7 +40,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use carillon_broker::SharedBroker;
+use carillon_broker::{Growth, MemoryGate, SharedBroker};
 use carillon_model::{Offset, policy::Policy};
 use parking_lot::Mutex;
 use tokio::{
@@ -79,6 +79,8 @@ use self::{
 pub struct HubParts {
     /// Where it meets the other services.
     pub broker: SharedBroker,
+    /// Asked before the broker's memory grows.
+    pub memory_gate: MemoryGate,
     /// What is allowed; it may change at any time.
     pub policy: watch::Receiver<Arc<Policy>>,
     /// What was set.
@@ -98,6 +100,7 @@ pub struct Hub(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     broker: SharedBroker,
+    memory_gate: MemoryGate,
     settings: HubSettings,
     metrics: HubMetrics,
     health: HubHealth,
@@ -126,6 +129,7 @@ impl Hub {
     pub fn start(parts: HubParts) -> (Self, HubTasks) {
         let HubParts {
             broker,
+            memory_gate,
             policy,
             mut settings,
             metrics,
@@ -140,6 +144,7 @@ impl Hub {
         let (shards, inboxes) = shard::queues(settings.shards);
         let desk = Arc::new(PublishDesk {
             broker: Arc::clone(&broker),
+            memory_gate: memory_gate.clone(),
             partitions,
             policy: policy.clone(),
             settings: settings.clone(),
@@ -161,6 +166,7 @@ impl Hub {
         };
         let hub = Self(Arc::new(Inner {
             broker,
+            memory_gate,
             settings,
             metrics,
             health,
@@ -199,6 +205,7 @@ impl Hub {
             partitions,
             policy,
             routes: Arc::clone(&routes),
+            memory_gate: inner.memory_gate.clone(),
             presence: Arc::clone(&presence),
             history: Arc::clone(&requests),
             standing: standing.clone(),
@@ -280,6 +287,7 @@ impl Hub {
         tasks.spawn(
             PresenceKeeper {
                 broker: Arc::clone(&inner.broker),
+                memory_gate: inner.memory_gate.clone(),
                 desk: Arc::clone(&presence),
                 standing: standing.clone(),
                 settings: inner.settings.clone(),
@@ -317,6 +325,9 @@ impl Hub {
         if inner.metrics.session_count() >= inner.settings.capacity {
             let message = format!("this gateway holds {} sessions already", inner.settings.capacity);
             return Err(Refusal::new(RefusalCode::Full, message));
+        }
+        if let Err(full) = inner.memory_gate.ask(Growth::Session) {
+            return Err(Refusal::memory_full(full));
         }
         let key = SessionKey(inner.sessions.fetch_add(1, Ordering::Relaxed));
         let queues = inner.shards.of(key);

@@ -6,7 +6,8 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use carillon_broker::{
-    Append, AppendOutcome, Appended, BrokerError, IdempotencyKey, NewMessage, Queue, SharedBroker,
+    Append, AppendOutcome, Appended, BrokerError, Growth, IdempotencyKey, MemoryFull, MemoryGate, NewMessage,
+    Queue, SharedBroker,
 };
 use carillon_chassis::telemetry::trace_context;
 use carillon_model::{
@@ -60,6 +61,7 @@ pub type PublishReceipt = oneshot::Receiver<Result<Published, Refusal>>;
 #[derive(Debug)]
 pub(super) struct PublishDesk {
     pub(super) broker: SharedBroker,
+    pub(super) memory_gate: MemoryGate,
     pub(super) partitions: PartitionCount,
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) settings: HubSettings,
@@ -93,6 +95,8 @@ pub(super) struct Publisher {
 const LINE: usize = 256;
 /// Publishes of one session in one append.
 const BATCH: usize = 64;
+/// After how long a publish to a full queue may be tried again.
+const QUEUE_FULL_RETRY: Duration = Duration::from_secs(1);
 
 impl Publisher {
     pub(super) fn new(desk: Arc<PublishDesk>, session: Arc<str>, identity: Identity) -> Arc<Self> {
@@ -212,6 +216,10 @@ impl Publisher {
 
     async fn append(&self, partition: Partition, mut batch: Vec<Waiting>) {
         let desk = &self.desk;
+        if let Err(full) = desk.memory_gate.ask(Growth::Message) {
+            let refusal = Refusal::new(RefusalCode::QueueFull, full.to_string());
+            return self.refuse_all(batch, &refusal.retry_after(MemoryFull::RETRY_AFTER));
+        }
         while !batch.is_empty() {
             let (ids, messages): (Vec<_>, Vec<_>) = batch
                 .iter()
@@ -246,7 +254,8 @@ impl Publisher {
                 Ok(AppendOutcome::QueueFull { length }) => Refusal::new(
                     RefusalCode::QueueFull,
                     format!("{length} messages wait already; try again later"),
-                ),
+                )
+                .retry_after(QUEUE_FULL_RETRY),
                 Err(BrokerError::Unknown(why)) => Refusal::new(
                     RefusalCode::OutcomeUnknown,
                     format!("it may have been kept; repeat it with the same key ({why})"),
@@ -254,17 +263,23 @@ impl Publisher {
                 Err(BrokerError::OutOfMemory(_)) => Refusal::new(
                     RefusalCode::QueueFull,
                     "the broker's memory is full; try again later",
-                ),
+                )
+                .retry_after(MemoryFull::RETRY_AFTER),
                 Err(error) => Refusal::new(RefusalCode::Unavailable, format!("nothing was kept: {error}")),
             };
-            for waiting in batch {
-                desk.metrics
-                    .publishes
-                    .with_label_values(&[refusal.code.as_str()])
-                    .inc();
-                let _ = waiting.reply.send(Err(refusal.clone()));
-            }
-            return;
+            return self.refuse_all(batch, &refusal);
+        }
+    }
+
+    fn refuse_all(&self, batch: Vec<Waiting>, refusal: &Refusal) {
+        let refused = self
+            .desk
+            .metrics
+            .publishes
+            .with_label_values(&[refusal.code.as_str()]);
+        for waiting in batch {
+            refused.inc();
+            let _ = waiting.reply.send(Err(refusal.clone()));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use carillon_broker::SharedBroker;
+use carillon_broker::{MemoryFull, SharedBroker};
 use carillon_model::{Data, Message, Offset, Room, policy::RoomPattern};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -90,8 +90,10 @@ pub enum RefusalCode {
     UnknownEvent,
     /// The data is over the limit.
     TooLarge,
-    /// The queue or the broker's memory is full.
+    /// The queue or the broker's memory is full; nothing was kept.
     QueueFull,
+    /// The broker's memory is nearly full: no room is joined that nobody here is in, and later no session begins.
+    MemoryFull,
     /// The idempotency key was used with another content.
     KeyReused,
     /// More requests wait than a session may have.
@@ -110,7 +112,7 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// Every code, for metrics of fixed cardinality.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
         Self::BadRoom,
         Self::ReservedRoom,
@@ -120,6 +122,7 @@ impl RefusalCode {
         Self::UnknownEvent,
         Self::TooLarge,
         Self::QueueFull,
+        Self::MemoryFull,
         Self::KeyReused,
         Self::TooManyRequests,
         Self::RateLimited,
@@ -141,6 +144,7 @@ impl RefusalCode {
             Self::UnknownEvent => "unknown_event",
             Self::TooLarge => "too_large",
             Self::QueueFull => "queue_full",
+            Self::MemoryFull => "memory_full",
             Self::KeyReused => "key_reused",
             Self::TooManyRequests => "too_many_requests",
             Self::RateLimited => "rate_limited",
@@ -173,6 +177,10 @@ impl Refusal {
     pub fn retry_after(mut self, wait: std::time::Duration) -> Self {
         self.retry_after_ms = u64::try_from(wait.as_millis()).ok();
         self
+    }
+
+    pub(super) fn memory_full(full: MemoryFull) -> Self {
+        Self::new(RefusalCode::MemoryFull, full.to_string()).retry_after(MemoryFull::RETRY_AFTER)
     }
 
     pub(super) fn gone() -> Self {

@@ -37,6 +37,8 @@ pub enum HandshakeCode {
     ConnectRate,
     /// The gateway holds as many as it may.
     GatewayFull,
+    /// The broker's memory is nearly full.
+    MemoryFull,
     /// The gateway is on its way out.
     Draining,
     /// The gateway can't take it in now.
@@ -55,6 +57,7 @@ impl HandshakeCode {
             Self::TooManySessions,
             Self::ConnectRate,
             Self::GatewayFull,
+            Self::MemoryFull,
             Self::Draining,
             Self::Unavailable,
         ];
@@ -73,6 +76,7 @@ impl HandshakeCode {
             Self::TooManySessions => "too_many_sessions",
             Self::ConnectRate => "connect_rate",
             Self::GatewayFull => "gateway_full",
+            Self::MemoryFull => "memory_full",
             Self::Draining => "draining",
             Self::Unavailable => "unavailable",
         }
@@ -82,7 +86,9 @@ impl HandshakeCode {
     pub const fn is_passing(self) -> bool {
         match self {
             Self::Identity(code) => code.is_outage(),
-            Self::ConnectRate | Self::GatewayFull | Self::Draining | Self::Unavailable => true,
+            Self::ConnectRate | Self::GatewayFull | Self::MemoryFull | Self::Draining | Self::Unavailable => {
+                true
+            }
             _ => false,
         }
     }
@@ -92,6 +98,7 @@ impl From<RefusalCode> for HandshakeCode {
     fn from(code: RefusalCode) -> Self {
         match code {
             RefusalCode::Full => Self::GatewayFull,
+            RefusalCode::MemoryFull => Self::MemoryFull,
             RefusalCode::Draining => Self::Draining,
             RefusalCode::TooManyRooms => Self::TooManyRooms,
             _ => Self::Unavailable,

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use carillon_broker::{
     Append, AppendOutcome, Broker, Channels, Fenced, FencingToken, Incarnation, Leases, Life, MemoryBroker,
-    NewMessage, Queue, Record, RecordEntry, Rooms,
+    MemoryGate, MemoryLimits, NewMessage, Queue, Record, RecordEntry, Rooms,
     memory::{MemoryOptions, ops},
 };
 use carillon_gateway::hub::{
@@ -27,6 +27,7 @@ pub(crate) fn room(name: &str) -> Room {
 pub(crate) struct Fixture {
     pub(crate) broker: MemoryBroker,
     pub(crate) hub: Hub,
+    pub(crate) memory_gate: MemoryGate,
     pub(crate) outbox_bytes: usize,
     rules: String,
     registry: Registry,
@@ -51,11 +52,13 @@ impl Fixture {
     }
 
     async fn with_broker(broker: MemoryBroker, rules: &str) -> Self {
-        let (registry, policy, hub, tasks) = start(&broker, rules, 1 << 20);
+        let memory_gate = MemoryGate::new(MemoryLimits::default()).unwrap();
+        let (registry, policy, hub, tasks) = start(&broker, &memory_gate, rules, 1 << 20);
         let rules = rules.to_owned();
         let fixture = Self {
             broker,
             hub,
+            memory_gate,
             outbox_bytes: 1 << 20,
             rules,
             registry,
@@ -69,7 +72,7 @@ impl Fixture {
 
     pub(crate) async fn restart(&mut self) {
         (self.registry, self.policy, self.hub, self._tasks) =
-            start(&self.broker, &self.rules, self.outbox_bytes);
+            start(&self.broker, &self.memory_gate, &self.rules, self.outbox_bytes);
         self.until(|fixture| fixture.hub.incarnation().is_some()).await;
     }
 
@@ -316,6 +319,7 @@ fn policy(rules: &str) -> Policy {
 
 fn start(
     broker: &MemoryBroker,
+    memory_gate: &MemoryGate,
     rules: &str,
     outbox_bytes: usize,
 ) -> (Registry, watch::Sender<Arc<Policy>>, Hub, HubTasks) {
@@ -323,6 +327,7 @@ fn start(
     let (sender, policy) = watch::channel(Arc::new(policy(rules)));
     let (hub, tasks) = Hub::start(HubParts {
         broker: Arc::new(broker.clone()),
+        memory_gate: memory_gate.clone(),
         policy,
         settings: HubSettings {
             outbox_bytes,

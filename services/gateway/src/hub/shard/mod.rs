@@ -32,6 +32,7 @@ use std::{
     time::Duration,
 };
 
+use carillon_broker::MemoryGate;
 use carillon_model::{
     PartitionCount, Room,
     collections::LookupMap,
@@ -247,6 +248,7 @@ pub(super) struct Surroundings {
     pub(super) partitions: PartitionCount,
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) routes: Arc<RouteTable>,
+    pub(super) memory_gate: MemoryGate,
     pub(super) presence: Arc<PresenceDesk>,
     pub(super) history: Arc<HistoryRequests>,
     pub(super) standing: Standing,
