@@ -251,6 +251,8 @@ settings_section! {
         "cookie.store.prefix" => cookie_store_prefix: String = "sess:";
         /// How long a look at a login may take.
         "cookie.store.timeout" => cookie_store_timeout: Duration = "1s", range "50ms"..="10s";
+        /// How often the login of a session is looked at again, give or take a quarter. Whoever logged out keeps the connection that long at most; a store that does not answer ends nobody's.
+        "cookie.recheck" => cookie_recheck: Duration = "1m", range "1s"..="1h";
         /// Where in a login's JSON the user's id is, as a JSON pointer. Passport's is `/passport/user`.
         "cookie.user.pointer" => cookie_user_pointer: String = "/user/id";
         /// What is put before that id to name the user.

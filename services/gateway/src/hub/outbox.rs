@@ -123,6 +123,8 @@ pub enum CloseReason {
     PingTimeout,
     /// Its token has expired, and no other was brought in time.
     TokenExpired,
+    /// Its login at the application has ended.
+    LoginEnded,
     /// The gateway hands its sessions over.
     Draining,
     /// The gateway has more sessions than its share, and gives some up.
@@ -133,7 +135,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, for metrics of fixed cardinality.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ClientGone,
         Self::SlowReader,
         Self::FrameTooLarge,
@@ -141,6 +143,7 @@ impl CloseReason {
         Self::Flooding,
         Self::PingTimeout,
         Self::TokenExpired,
+        Self::LoginEnded,
         Self::Draining,
         Self::Rebalance,
         Self::Internal,
@@ -156,6 +159,7 @@ impl CloseReason {
             Self::Flooding => "flooding",
             Self::PingTimeout => "ping_timeout",
             Self::TokenExpired => "token_expired",
+            Self::LoginEnded => "login_ended",
             Self::Draining => "draining",
             Self::Rebalance => "rebalance",
             Self::Internal => "internal",

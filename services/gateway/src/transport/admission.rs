@@ -12,6 +12,7 @@ use super::{
     flow::{Closed, Sender},
     handshake::{HandshakeCode, HandshakeRefusal},
     limits::EventLimits,
+    login::SessionLogin,
     packet::Packet,
     requests::Line,
     session::{Asked, EngineSocket, Session, State, close_transport},
@@ -79,7 +80,11 @@ async fn ask_for_session(
     let cookies = cookies.and_then(|cookies| cookies.to_str().ok());
     let identities = &shared.settings.identities;
     let identified = identities.identify(auth.token()?, cookies, anonymous).await?;
-    let Identified { identity, expires } = identified;
+    let Identified {
+        identity,
+        expires,
+        login,
+    } = identified;
     let place = shared.limits.enter(identity.user.as_ref())?;
     let since = auth.cursors(shared.settings.cursors)?;
     let acknowledges = auth.acknowledges()?;
@@ -109,6 +114,7 @@ async fn ask_for_session(
         line: Line::default(),
         events: EventLimits::new(&shared.settings),
         expiry: Expiry::new(expires),
+        login: SessionLogin::new(login),
         acknowledgements: acknowledges.then(|| Acknowledgements::new(&shared.acknowledgements)),
         _place: place,
         shared: Arc::clone(shared),
