@@ -103,9 +103,11 @@ settings_section! {
         /// Tasks that share the sessions.
         "shards" => shards: usize = Preset::computed("the number of cores", cores), range 1..=64;
         /// Sessions at most.
-        "sessions" => sessions: u64 = 50000, range 1..=10000000;
+        "sessions" => sessions: u64 = 20000, range 1..=10000000;
         /// Bytes that may wait for one session.
         "outbox" => outbox: ByteSize = "1MiB", range "1KiB"..="1GiB";
+        /// Bytes that may wait for all sessions together, replays included. Over it, sessions with the most waiting are caught up later, or closed.
+        "outboxes" => outboxes: ByteSize = "256MiB", range "1MiB"..="1TiB";
         /// Rooms a session may join on request.
         "rooms_per_session" => rooms_per_session: usize = 200, range 1..=10000;
         /// Sessions one user may have on this gateway; each gateway counts its own.

@@ -30,7 +30,10 @@ impl Health for RedisBroker {
 
     async fn pressure(&self) -> Result<Pressure> {
         let nodes = self.topology().primaries().await?;
-        let mut looks: FuturesUnordered<_> = nodes.iter().map(|node| memory_used(node)).collect();
+        let mut looks = FuturesUnordered::new();
+        for node in &nodes {
+            looks.push(memory_used(node));
+        }
         let mut pressure = None;
         let mut failed = None;
         let mut deadline = Instant::now() + self.options().timeout;

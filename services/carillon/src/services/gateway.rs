@@ -102,6 +102,7 @@ fn hub_settings(settings: &Settings, address: SocketAddr) -> HubSettings {
         shards: gateway.shards,
         capacity: gateway.sessions,
         outbox_bytes: bytes(gateway.outbox),
+        outboxes_bytes: bytes(gateway.outboxes),
         rooms_per_session: gateway.rooms_per_session,
         presence_grace: gateway.presence_grace,
         presence_users: gateway.presence_users,

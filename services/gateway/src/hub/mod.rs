@@ -14,6 +14,7 @@
 //!
 //! The rules they follow are DESIGN §5, *Gateway*; the simulator runs this code, not a model of it.
 
+mod budget;
 mod channel;
 mod handover;
 mod health;
@@ -60,6 +61,7 @@ pub use settings::HubSettings;
 pub use traces::DeliveryTrace;
 
 use self::{
+    budget::OutboxBudget,
     channel::ChannelTask,
     history::{HistoryReader, HistoryRequests},
     life::{LifeTask, Registrar},
@@ -101,6 +103,7 @@ pub struct Hub(Arc<Inner>);
 struct Inner {
     broker: SharedBroker,
     memory_gate: MemoryGate,
+    outboxes: Arc<OutboxBudget>,
     settings: HubSettings,
     metrics: HubMetrics,
     health: HubHealth,
@@ -139,6 +142,8 @@ impl Hub {
         settings.shards = settings.shards.clamp(1, 64);
         let partitions = broker.partitions();
         let health = HubHealth::new(&settings);
+        let outboxes = i64::try_from(settings.outboxes_bytes).unwrap_or(i64::MAX);
+        metrics.outbox_bytes_limit.set(outboxes);
         let draining = Arc::new(AtomicBool::new(false));
         let peers = Arc::new(Peers::default());
         let (shards, inboxes) = shard::queues(settings.shards);
@@ -153,6 +158,7 @@ impl Hub {
                 .partitions()
                 .map(|_| Mutex::new(Offset::ZERO))
                 .collect(),
+            held: std::sync::atomic::AtomicUsize::new(0),
         });
         let registrar = Registrar {
             broker: Arc::clone(&broker),
@@ -167,6 +173,7 @@ impl Hub {
         let hub = Self(Arc::new(Inner {
             broker,
             memory_gate,
+            outboxes: Arc::new(OutboxBudget::new(settings.outboxes_bytes)),
             settings,
             metrics,
             health,
@@ -206,6 +213,7 @@ impl Hub {
             policy,
             routes: Arc::clone(&routes),
             memory_gate: inner.memory_gate.clone(),
+            outboxes: Arc::clone(&inner.outboxes),
             presence: Arc::clone(&presence),
             history: Arc::clone(&requests),
             standing: standing.clone(),
@@ -331,8 +339,12 @@ impl Hub {
         }
         let key = SessionKey(inner.sessions.fetch_add(1, Ordering::Relaxed));
         let queues = inner.shards.of(key);
-        let (outbox, receiver) =
-            outbox::Outbox::new(inner.settings.outbox_bytes, key, Arc::clone(&queues.signals));
+        let (outbox, receiver) = outbox::Outbox::new(
+            inner.settings.outbox_bytes,
+            Arc::clone(&inner.outboxes),
+            key,
+            Arc::clone(&queues.signals),
+        );
         let Connect { id, identity, since } = connect;
         let alive = Arc::new(());
         let handle = SessionHandle {

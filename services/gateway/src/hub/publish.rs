@@ -3,7 +3,14 @@
 //! A transport may run a task per event, which would reorder them. So publishing only enqueues, in the order of the
 //! calls, and one writer per session appends. The writer exists while there is something to write.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use carillon_broker::{
     Append, AppendOutcome, Appended, BrokerError, Growth, IdempotencyKey, MemoryFull, MemoryGate, NewMessage,
@@ -68,12 +75,40 @@ pub(super) struct PublishDesk {
     pub(super) metrics: HubMetrics,
     /// The greatest offset known of each partition.
     pub(super) known: Vec<Mutex<Offset>>,
+    /// Bytes of all publishes that wait.
+    pub(super) held: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Waiting {
     publish: Publish,
     reply: oneshot::Sender<Result<Published, Refusal>>,
+    _bytes: HeldBytes,
+}
+
+/// Bytes of a publish that waits; given back when it is answered.
+#[derive(Debug)]
+struct HeldBytes {
+    desk: Arc<PublishDesk>,
+    bytes: usize,
+}
+
+impl HeldBytes {
+    /// `None` if all sessions' publishes together hold too much already.
+    fn take(desk: &Arc<PublishDesk>, bytes: usize) -> Option<Self> {
+        let before = desk.held.fetch_add(bytes, Ordering::Relaxed);
+        let held = Self {
+            desk: Arc::clone(desk),
+            bytes,
+        };
+        (before + bytes <= desk.settings.publishes_bytes).then_some(held)
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.desk.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +130,8 @@ pub(super) struct Publisher {
 const LINE: usize = 256;
 /// Publishes of one session in one append.
 const BATCH: usize = 64;
+/// What a publish takes besides its data, in bytes, roughly.
+const PUBLISH_OVERHEAD: usize = 512;
 /// After how long a publish to a full queue may be tried again.
 const QUEUE_FULL_RETRY: Duration = Duration::from_secs(1);
 
@@ -165,6 +202,13 @@ impl Publisher {
         if publish.data.len() > limit {
             return Err(self.refused(RefusalCode::TooLarge, format!("data has at most {limit} bytes")));
         }
+        let Some(held) = HeldBytes::take(&self.desk, publish.data.len() + PUBLISH_OVERHEAD) else {
+            let refusal = self.refused(
+                RefusalCode::QueueFull,
+                "publishes of all sessions wait already; try again later".to_owned(),
+            );
+            return Err(refusal.retry_after(QUEUE_FULL_RETRY));
+        };
         let (reply, receipt) = oneshot::channel();
         let mut line = self.line.lock();
         if line.waiting.len() >= LINE {
@@ -174,7 +218,11 @@ impl Publisher {
                 format!("{LINE} publishes of this session wait already; wait for their acks"),
             ));
         }
-        line.waiting.push_back(Waiting { publish, reply });
+        line.waiting.push_back(Waiting {
+            publish,
+            reply,
+            _bytes: held,
+        });
         if !std::mem::replace(&mut line.writing, true) {
             tokio::spawn(Arc::clone(self).write());
         }

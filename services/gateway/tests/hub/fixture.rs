@@ -29,6 +29,7 @@ pub(crate) struct Fixture {
     pub(crate) hub: Hub,
     pub(crate) memory_gate: MemoryGate,
     pub(crate) outbox_bytes: usize,
+    pub(crate) outboxes_bytes: usize,
     rules: String,
     registry: Registry,
     policy: watch::Sender<Arc<Policy>>,
@@ -53,13 +54,14 @@ impl Fixture {
 
     async fn with_broker(broker: MemoryBroker, rules: &str) -> Self {
         let memory_gate = MemoryGate::new(MemoryLimits::default()).unwrap();
-        let (registry, policy, hub, tasks) = start(&broker, &memory_gate, rules, 1 << 20);
+        let (registry, policy, hub, tasks) = start(&broker, &memory_gate, rules, (1 << 20, 256 << 20));
         let rules = rules.to_owned();
         let fixture = Self {
             broker,
             hub,
             memory_gate,
             outbox_bytes: 1 << 20,
+            outboxes_bytes: 256 << 20,
             rules,
             registry,
             policy,
@@ -71,8 +73,9 @@ impl Fixture {
     }
 
     pub(crate) async fn restart(&mut self) {
+        let bytes = (self.outbox_bytes, self.outboxes_bytes);
         (self.registry, self.policy, self.hub, self._tasks) =
-            start(&self.broker, &self.memory_gate, &self.rules, self.outbox_bytes);
+            start(&self.broker, &self.memory_gate, &self.rules, bytes);
         self.until(|fixture| fixture.hub.incarnation().is_some()).await;
     }
 
@@ -321,7 +324,7 @@ fn start(
     broker: &MemoryBroker,
     memory_gate: &MemoryGate,
     rules: &str,
-    outbox_bytes: usize,
+    (outbox_bytes, outboxes_bytes): (usize, usize),
 ) -> (Registry, watch::Sender<Arc<Policy>>, Hub, HubTasks) {
     let registry = Registry::new();
     let (sender, policy) = watch::channel(Arc::new(policy(rules)));
@@ -331,6 +334,7 @@ fn start(
         policy,
         settings: HubSettings {
             outbox_bytes,
+            outboxes_bytes,
             ..HubSettings::new("gateway")
         },
         metrics: HubMetrics::new(&registry).unwrap(),
