@@ -172,7 +172,7 @@ test('above 80 % of its memory nothing more is taken, and what was taken is deli
   redis.cli('SETRANGE', 'ballast', `${24 << 20}`, 'x');
   const used = Number(/used_memory:(\d+)/.exec(redis.cli('INFO', 'memory'))[1]);
   redis.cli('CONFIG', 'SET', 'maxmemory', `${Math.round(used / 0.75)}`);
-  await until('the share is seen', async () => (await ingest.metric('carillon_ingest_redis_memory_ratio')) > 0.73);
+  await until('the share is seen', async () => (await ingest.metric('carillon_redis_memory_ratio')) > 0.73);
   await until('below the limit it is taken', async () => {
     const answer = await post(ingest.ingest, message('below the limit'));
     assert.notEqual(answer.status, 429, JSON.stringify(answer.body));
@@ -201,10 +201,30 @@ test('above 80 % of its memory nothing more is taken, and what was taken is deli
   await until('what was taken is delivered', () => heard(kept.id).length === 1);
   await gateway.ready();
   tell(await full());
+  // Clients meet the same gate: their messages first, then rooms nobody here is in, then those who come.
+  const asks = (event, request) => newcomer.socket.emitWithAck(event, request);
+  const { ok, error } = await asks('publish', { room: 'lobby', event: 'note', data: 1 });
+  assert.deepEqual({ ok, code: error?.code, wait: error?.retry_after_ms }, { ok: false, code: 'queue_full', wait: 5000 });
+  const share = async (of) => {
+    redis.cli('CONFIG', 'SET', 'maxmemory', `${Math.round(used / of)}`);
+    await until(`the gateway sees ${of}`, async () => Math.abs(await gateway.metric('carillon_redis_memory_ratio') - of) < 0.015);
+  };
+  await share(0.925);
+  const joined = await asks('join', { room: 'a room nobody is in' });
+  assert.deepEqual({ ok: joined.ok, code: joined.error?.code }, { ok: false, code: 'memory_full' });
+  assert.equal((await asks('join', { room: 'lobby' })).ok, true);
+  await share(0.975);
+  const patient = new Listener(gateway.url, { rooms: ['lobby'] });
+  await until('nobody is let in', async () => (await gateway.metric('carillon_gateway_handshakes_refused_total', 'code="memory_full"')) > 1);
+  assert.match(await (await fetch(`${gateway.admin}/readyz`)).text(), /note memory: Redis is nearly full/);
+  assert.equal(patient.socket.connected, false);
   redis.cli('CONFIG', 'SET', 'maxmemory', '0');
   redis.cli('DEL', 'ballast');
+  await until('whoever waited is let in', () => patient.settled);
   await sent('when there is room again');
+  assert.equal(/memory/.test(await (await fetch(`${gateway.admin}/readyz`)).text()), false);
   newcomer.close();
+  patient.close();
 });
 
 test('a full queue takes nothing more until it was worked off', { timeout: 120_000 }, async () => {

@@ -54,7 +54,7 @@ const refusal = async (to, cookie, options) => {
 };
 const counted = (to, code) => to.metric('carillon_gateway_handshakes_refused_total', `code="${code}"`);
 // As `docs/security.md` says: a user that may look at logins and nothing else.
-const allowLooks = () => store.cli('ACL', 'SETUSER', 'carillon', 'on', `>${canary('redis-password', 'look')}`, '~sess:*', 'resetchannels', '-@all', '+get', '+info');
+const allowLooks = () => store.cli('ACL', 'SETUSER', 'carillon', 'on', `>${canary('redis-password', 'look')}`, '~sess:*', 'resetchannels', '-@all', '+get', '+pttl', '+info');
 const hears = async (socket, user) => {
   await connected(socket);
   const data = canary('payload', `${user} ${Math.random()}`);
@@ -220,10 +220,59 @@ test('a real browser logs in at the application and is connected with its cookie
   }
 });
 
+/** Its end: what it was told, and what its next try came to. */
+const ended = async (socket, user) => {
+  const reasons = [];
+  socket.on('disconnect', (reason) => reasons.push(reason));
+  const refusal = new Promise((resolve) => { socket.on('connect_error', ({ message }) => resolve(message.split(':')[0])); });
+  return async () => {
+    await until(`${user} is told`, () => socket.got.some(([event]) => event === 'login_expired'));
+    assert.equal(await refusal, 'login_expired');
+    assert.match(reasons[0], /transport (close|error)/);
+  };
+};
+
+test('whoever logs out loses the connections that stand, within the time set', async () => {
+  const looking = await start('gateway', { CARILLON_IDENTITY__COOKIE__RECHECK: '1s' });
+  for (const transports of [['websocket'], ['polling']]) {
+    const cookie = await shop.ask('/login/jon');
+    const other = connect(looking, await shop.ask('/login/jon'), { transports });
+    const socket = connect(looking, cookie, { transports });
+    await hears(other, 'shop-jon');
+    await hears(socket, 'shop-jon');
+    const over = await ended(socket, 'jon');
+    await shop.ask('/logout', cookie);
+    await over();
+    assert.equal(other.connected, true, 'another login of the same user goes on');
+  }
+  assert.ok(await looking.metric('carillon_gateway_sessions_closed_total', 'reason="login_ended"') === 2);
+  assert.ok(await looking.metric('carillon_gateway_login_looks_total', 'outcome="lasts"') > 0);
+});
+
+test('a login ends at its time, and not while it is used', async () => {
+  const looking = await start('gateway', { CARILLON_IDENTITY__COOKIE__RECHECK: '1s' });
+  const hasty = await Shop.start({ redis: store.url, secret, maxAge: 4_000 });
+  children.push(hasty);
+  const used = await hasty.ask('/login/kim');
+  const socket = connect(looking, used);
+  await hears(socket, 'shop-kim');
+  const key = `sess:${decodeURIComponent(used).slice('connect.sid=s:'.length).split('.')[0]}`;
+  const { expires } = JSON.parse(store.cli('GET', key)).cookie;
+  // The application moves the store's expiry alone; the text keeps the first one.
+  await until('its first time is over', async () => {
+    await hasty.ask('/', used);
+    return Date.now() > Date.parse(expires) + 1_500;
+  });
+  assert.equal(JSON.parse(store.cli('GET', key)).cookie.expires, expires);
+  assert.equal(socket.connected, true, 'used, so extended');
+  await hears(connect(looking, used), 'shop-kim');
+  await (await ended(socket, 'kim'))();
+});
+
 test('the store goes away: clients come back by themselves when it does, or are told if that is wanted', async () => {
   const cookie = await shop.ask('/login/ida');
-  const telling = await start('gateway', { CARILLON_IDENTITY__OUTAGE: 'tell' });
-  const staying = connect(gateway, cookie);
+  const telling = await start('gateway', { CARILLON_IDENTITY__OUTAGE: 'tell', CARILLON_IDENTITY__COOKIE__RECHECK: '1s' });
+  const staying = connect(telling, cookie);
   await hears(staying, 'shop-ida');
   await store.child.kill();
   const late = connect(gateway, cookie);
@@ -232,6 +281,7 @@ test('the store goes away: clients come back by themselves when it does, or are 
   assert.equal(late.active, true);
   assert.equal(await refusal(telling, cookie), 'login_store_unavailable');
   assert.equal(await refusal(telling, 'connect.sid=guessed'), 'cookie_bad_signature', 'needs no store');
+  await until('it was looked at in vain', async () => (await telling.metric('carillon_gateway_login_looks_total', 'outcome="unanswered"')) > 1);
   assert.equal(staying.connected, true, 'who is in stays');
   await store.run();
   allowLooks();

@@ -536,6 +536,10 @@ describe('what a person is told', { skip }, () => {
     ['everything counted twice', { ...trial, metrics: { podMonitor: { enabled: true }, serviceMonitor: { enabled: true } } }, /counted twice/],
     ['a variable that is the chart\'s', { ...trial, pods: { extraEnv: [{ name: 'POD_NAME', value: 'x' }] } }, /extraEnv sets POD_NAME, which the chart sets itself/],
     ['a digest', { ...trial, image: { digest: 'latest' } }, /image\.digest must be sha256/],
+    ['more sessions than memory', { ...trial, settings: { gateway: { sessions: 50000 } } }, /gateway\.resources\.limits\.memory is 3Gi, but at their limits 50000 sessions in 200 rooms each, 20000 connections handed on .* take up to \d{4}Mi\. Raise it/],
+    ['less memory than sessions', { ...trial, gateway: { resources: { limits: { memory: '2Gi' } } } }, /limits\.memory is 2Gi/],
+    ['outboxes larger than memory', { ...trial, settings: { gateway: { outboxes: '4GiB' } } }, /outboxes or tails/],
+    ['rooms in excess', { ...trial, settings: { gateway: { rooms_per_session: 1000 } } }, /in 1000 rooms each/],
     // The schema's part.
     ['a name that is none', { ...trial, gatway: {} }, /additional properties 'gatway' not allowed/],
     ['a setting that is none', { ...trial, settings: { gateway: { outbx: '1MiB' } } }, /settings\/gateway'?: additional properties 'outbx' not allowed/],
@@ -549,6 +553,18 @@ describe('what a person is told', { skip }, () => {
   for (const [what, values, sentence] of wrong) {
     test(what, () => assert.match(helm.refusal(values), sentence));
   }
+
+  test('memory that holds what the settings allow is fine, however it is written', () => {
+    for (const gateway of [
+      { sessions: 8000, outboxes: '512 MiB' }, { sessions: 30000, rooms_per_session: 20 }, { sessions: 1000, outboxes: 2147483648 }, { outboxes: '300MB', tails: '1MiB' },
+    ]) helm.render({ ...trial, settings: { gateway } });
+    for (const memory of ['3Gi', '3100Mi', '3300M', 3221225472, null]) helm.render({ ...trial, gateway: { resources: { limits: { memory } } } });
+    const [sessions, rooms, outboxes, tails, forwarding] = ['sessions', 'rooms_per_session', 'outboxes', 'tails', 'forwarding.requests']
+      .map((name) => new RegExp(`^\\| \`gateway\\.${name}\` \\| \`([^\`]+)\``, 'm').exec(fs.readFileSync(path.resolve(chart, '../../docs/settings.md'), 'utf8'))[1]);
+    // What the chart takes for defaults are the service's own, written out.
+    helm.render({ ...trial, settings: { gateway: { sessions: Number(sessions), rooms_per_session: Number(rooms), outboxes, tails, forwarding: { requests: Number(forwarding) } } } });
+    assert.deepEqual([sessions, rooms, outboxes, tails, forwarding], ['20000', '200', '256MiB', '64MiB', '20000']);
+  });
 
   test('the operator and an autoscaler do not scale the same', () => {
     const values = { ...trial, pushCluster: { spec: { gateways: { replicas: 9 } } }, gateway: { autoscaling: { enabled: true } } };

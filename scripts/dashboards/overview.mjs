@@ -16,7 +16,7 @@ export default dashboard({
       stat('Waiting', 'Messages in the queues: accepted and not yet handed to gateways.', `sum(carillon:queue_entries:max{${N}})`, { thresholds: above(1_000, 50_000) }),
       stat('Oldest waiting', 'How long the oldest message in a queue has waited.', `max(carillon:queue_age_seconds:max{${N}})`, { unit: 's', thresholds: above(5, 30) }),
       stat('Partitions unowned', 'Partitions that no dispatcher owns: what is sent to their rooms waits.', `sum(carillon:partitions_unowned:sum{${N}})`, { thresholds: above(undefined, 1) }),
-      stat('Redis memory', 'Used share of maxmemory on the fullest server; 0 where it has no limit. From 80 % on, ingest refuses.', `max(${now('carillon_ingest_redis_memory_ratio')})`, { unit: 'percentunit', thresholds: above(0.6, 0.7) }),
+      stat('Redis memory', 'Used share of maxmemory on the fullest server; 0 where it has no limit. From 80 % on, messages are refused.', `max(${now('carillon_redis_memory_ratio')})`, { unit: 'percentunit', thresholds: above(0.6, 0.7) }),
       stat('Gateways full', 'Sessions as a share of what the gateways may hold.', `sum(${now('carillon_gateway_sessions')}) / sum(${now('carillon_gateway_sessions_limit')})`, { unit: 'percentunit', thresholds: above(0.7, 0.85) }),
       stat('Draining', 'Processes on their way out.', `sum(${now('carillon_draining')})`),
     ]],

@@ -7,11 +7,11 @@ export default dashboard({
   description: 'Memory, reach, latency and cost of Redis as Carillon\'s services see them.',
   sections: [
     ['Memory and reach', [
-      stat('Memory', 'Used share of maxmemory on the fullest server; 0 without a limit or an answer.', `max(${now('carillon_ingest_redis_memory_ratio')})`, { unit: 'percentunit', width: 6, thresholds: above(0.6, 0.7) }),
+      stat('Memory', 'Used share of maxmemory on the fullest server; 0 without a limit.', `max(${now('carillon_redis_memory_ratio')})`, { unit: 'percentunit', width: 6, thresholds: above(0.6, 0.7) }),
       stat('Reached by', 'Share of the processes that can use Redis.', `avg(${now('carillon_ready_check', 'check="redis"')})`, { unit: 'percentunit', width: 6, thresholds: below(1) }),
       stat('A call, 99 %', 'From a call to its answer.', quantile(0.99, 'carillon_redis_call_seconds'), { unit: 's', width: 6, thresholds: above(0.02, 0.2) }),
       stat('Round trips per message', 'All services together, for each message recorded. It falls with load, as more goes into one batch.', `sum(${rate('carillon_redis_round_trips_total')}) / (sum(${rate('carillon_dispatcher_messages_total')}) > 0)`, { unit: 'none', decimals: 2, width: 6 }),
-      lines('Memory', 'Used share of maxmemory. At 80 % ingest refuses, so that dispatchers always have room to drain.', [[`max by (namespace) (${now('carillon_ingest_redis_memory_ratio')})`, '{{namespace}}']], { unit: 'percentunit', max: 1, thresholds: above(0.7, 0.8) }),
+      lines('Memory', 'Used share of maxmemory. At 80 % messages are refused, at 90 % joins of new rooms, at 95 % new sessions, so that dispatchers always have room to drain.', [[`max by (namespace) (${now('carillon_redis_memory_ratio')})`, '{{namespace}}']], { unit: 'percentunit', max: 1, thresholds: above(0.7, 0.8) }),
       lines('Entries in queues', 'What waits takes memory until it is handled.', [[`carillon:queue_entries:max{${N}}`, '{{namespace}}']]),
       states('Usable', 'Whether each process reaches Redis and finds it as it should be. /readyz says what is wrong.', [[now('carillon_ready_check', 'check="redis"'), '{{pod}}']], { width: 8 }),
     ]],
@@ -36,6 +36,8 @@ export default dashboard({
         [`sum(${rate('carillon_ingest_requests_total', 'outcome="unknown"')})`, 'producers'], [`sum(${rate('carillon_gateway_publishes_total', 'outcome="outcome_unknown"')})`, 'clients'], [`sum(${rate('carillon_dispatcher_unknown_outcomes_total')})`, 'dispatchers'],
       ], { unit: 'cps' }),
       lines('Refused for want of room', 'Requests that ingest refused, by reason; Redis\' memory is one of them.', [[`sum by (reason) (${rate('carillon_ingest_rejections_total')})`, '{{reason}}']], { unit: 'cps' }),
+      lines('Refused by memory', 'What would have made Redis grow and was refused, or made to wait, while Redis was nearly full.', [[`sum by (growth) (${rate('carillon_redis_memory_refusals_total')})`, '{{growth}}']], { unit: 'cps' }),
+      lines('Memory gate', 'What is refused at the moment, in how many processes.', [[`sum by (growth) (${now('carillon_redis_memory_closed')})`, '{{growth}}']], { unit: 'none' }),
       lines('Restarts of services', 'A service that restarts while Redis is away has another problem: liveness never depends on Redis.', [[`changes(process_start_time_seconds{${S}}[$__rate_interval])`, '{{pod}}']], { unit: 'none' }),
     ]],
   ],

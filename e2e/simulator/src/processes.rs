@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use carillon_broker::{Incarnation, Result, memory::ops};
+use carillon_broker::{Incarnation, MemoryGate, MemoryLimits, Result, memory::ops};
 use carillon_dispatcher::{
     Dispatcher, DispatcherMetrics, DispatcherMutations, DispatcherParts, DispatcherSettings, Sabotage,
 };
@@ -52,6 +52,7 @@ impl Gateway {
         let metrics = HubMetrics::new(&prometheus::Registry::new()).expect("a fresh registry");
         let parts = HubParts {
             broker,
+            memory_gate: open_gate(),
             policy: setting.policy.clone(),
             settings: hub_settings(setting, number, random),
             metrics,
@@ -66,6 +67,12 @@ impl Gateway {
             _tasks: tasks,
         }
     }
+}
+
+/// Simulated servers never run full.
+#[allow(clippy::expect_used)] // the names of its metrics are fixed
+fn open_gate() -> MemoryGate {
+    MemoryGate::new(MemoryLimits::NONE).expect("a gate")
 }
 
 /// Everything that takes seconds in a service takes tenths of them here, so that a short schedule sees all of it.
@@ -144,6 +151,7 @@ impl DispatcherProcess {
         let mutations = dispatcher_mutations(setting.mutation, &broker);
         let dispatcher = Dispatcher::new(DispatcherParts {
             broker: Arc::new(broker),
+            memory_gate: open_gate(),
             policy: setting.policy.clone(),
             settings,
             metrics,

@@ -48,6 +48,10 @@
 {{- if gt (int $values.dispatcher.replicas) $partitions }}
 - dispatcher.replicas is {{ $values.dispatcher.replicas }}, but there are {{ $partitions }} partitions (settings.broker.partitions); more dispatchers would stand idle.
 {{- end }}
+{{- $memory := include "carillon.gatewayMemory" . | fromJson }}
+{{- if and $memory.limit (gt (int64 $memory.needed) (int64 $memory.limit)) }}
+- gateway.resources.limits.memory is {{ $values.gateway.resources.limits.memory }}, but at their limits {{ $memory.sessions }} sessions in {{ $memory.rooms }} rooms each, {{ $memory.forwarding }} connections handed on and what waits for them take up to {{ divf $memory.needed 1048576.0 | ceil | int64 }}Mi. Raise it, or lower settings.gateway.sessions, rooms_per_session, forwarding.requests, outboxes or tails.
+{{- end }}
 {{- range $component := list "gateway" "dispatcher" "ingest" }}
 {{- $own := index $values $component }}
 {{- if and $own.autoscaling.enabled $own.keda.enabled }}

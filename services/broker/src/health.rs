@@ -14,7 +14,8 @@ pub trait Health: Send + Sync {
     /// A server that does not answer keeps the life it had, and [`Lives::problem`] says so.
     async fn lives(&self, channel: Option<&Incarnation>) -> Result<Lives>;
 
-    /// How full the fullest server is.
+    /// How full the fullest server is. All primaries are asked at once, and one that is silent holds up nobody's answer;
+    /// an error where none answered.
     async fn pressure(&self) -> Result<Pressure>;
 
     /// Checks version, eviction policy, persistence and mode; the error says what to change.
@@ -44,4 +45,6 @@ impl Lives {
 pub struct Pressure {
     /// Used share of `maxmemory` on the fullest server, from 0 to 1 (and a little above); 0 without a limit.
     pub memory: f64,
+    /// Whether every server answered; the fullest may be one that did not.
+    pub complete: bool,
 }

@@ -25,6 +25,7 @@ pub mod leases;
 pub mod lists;
 pub mod membership;
 pub mod memory;
+pub mod memory_gate;
 pub mod policy;
 pub mod presence;
 pub mod queue;
@@ -43,6 +44,7 @@ pub use leases::{Grant, LeaseName, Leases, PartitionGrant};
 pub use lists::{ListItem, Lists, TakeOutcome};
 pub use membership::{Member, Membership, ServiceKind};
 pub use memory::{MemoryBroker, MemoryOptions};
+pub use memory_gate::{Growth, MemoryFull, MemoryGate, MemoryLimits};
 pub use policy::{PolicySnapshot, PolicyStore};
 pub use presence::{
     Person, Presence, PresenceCount, PresenceRead, PresenceStatement, PresenceVersion, RoomPresence,

@@ -2,6 +2,7 @@
 
 mod broker;
 mod cli;
+mod memory;
 mod namespace;
 mod policy;
 mod services;

@@ -103,9 +103,11 @@ settings_section! {
         /// Tasks that share the sessions.
         "shards" => shards: usize = Preset::computed("the number of cores", cores), range 1..=64;
         /// Sessions at most.
-        "sessions" => sessions: u64 = 50000, range 1..=10000000;
+        "sessions" => sessions: u64 = 20000, range 1..=10000000;
         /// Bytes that may wait for one session.
         "outbox" => outbox: ByteSize = "1MiB", range "1KiB"..="1GiB";
+        /// Bytes that may wait for all sessions together, replays included. Over it, sessions with the most waiting are caught up later, or closed.
+        "outboxes" => outboxes: ByteSize = "256MiB", range "1MiB"..="1TiB";
         /// Rooms a session may be in, beside those it is in by who it is.
         "rooms_per_session" => rooms_per_session: usize = 200, range 1..=10000;
         /// Sessions one user may have on this gateway; each gateway counts its own.
@@ -120,6 +122,8 @@ settings_section! {
         "presence.grace" => presence_grace: Duration = "15s", range "0s"..="10m";
         /// Users a gateway names per room with presence; sessions of more count without a name.
         "presence.users" => presence_users: usize = 2000, range 1..=100000;
+        /// Share of Redis' memory above which no room is joined that nobody on this gateway is in; half-way from there to full, nobody is let in any more.
+        "memory_share" => memory_share: f64 = 0.9, range 0.1..=1.0;
         /// Bytes of a frame or a request of a client; never less than 480 for each of `gateway.rooms_per_session`, so that a client can bring its cursors.
         "frame" => frame: ByteSize = "100KiB", range "1KiB"..="64MiB";
         /// Bytes of recent messages kept in memory for reconnects.
@@ -181,7 +185,7 @@ settings_section! {
         "queue" => queue: u64 = 100000, range 1..=100000000;
         /// How long idempotency keys are kept.
         "idempotency" => idempotency: Duration = "10m", range "1s"..="24h";
-        /// Share of Redis' memory above which messages are refused, so that dispatchers can drain.
+        /// Share of Redis' memory above which messages are refused, of producers and of clients, and lists wait, so that dispatchers can drain.
         "memory_share" => memory_share: f64 = 0.8, range 0.1..=1.0;
         /// Connections at most, at each of the two doors.
         "connections" => connections: usize = 10000, range 1..=1000000;
@@ -251,6 +255,8 @@ settings_section! {
         "cookie.store.prefix" => cookie_store_prefix: String = "sess:";
         /// How long a look at a login may take.
         "cookie.store.timeout" => cookie_store_timeout: Duration = "1s", range "50ms"..="10s";
+        /// How often the login of a session is looked at again, give or take a quarter. Whoever logged out keeps the connection that long at most; a store that does not answer ends nobody's.
+        "cookie.recheck" => cookie_recheck: Duration = "1m", range "1s"..="1h";
         /// Where in a login's JSON the user's id is, as a JSON pointer. Passport's is `/passport/user`.
         "cookie.user.pointer" => cookie_user_pointer: String = "/user/id";
         /// What is put before that id to name the user.

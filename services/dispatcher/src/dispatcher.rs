@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use carillon_broker::SharedBroker;
+use carillon_broker::{MemoryGate, SharedBroker};
 use carillon_model::policy::Policy;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,8 @@ use crate::{
 pub struct DispatcherParts {
     /// Where it meets the other services.
     pub broker: SharedBroker,
+    /// Asked before the broker's memory grows.
+    pub memory_gate: MemoryGate,
     /// What is kept of rooms, and which lists are taken from; it may change at any time.
     pub policy: watch::Receiver<Arc<Policy>>,
     /// What was set.
@@ -45,13 +47,14 @@ impl Dispatcher {
     pub fn new(parts: DispatcherParts) -> Self {
         let DispatcherParts {
             broker,
+            memory_gate,
             policy,
             settings,
             metrics,
             random,
             mutations,
         } = parts;
-        let shared = Shared::new(broker, policy, settings, metrics, mutations, random);
+        let shared = Shared::new(broker, memory_gate, policy, settings, metrics, mutations, random);
         Self {
             shared: Arc::new(shared),
             status: watch::Sender::default(),

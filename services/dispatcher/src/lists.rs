@@ -5,11 +5,12 @@
 //! nothing doubled: the next one first finishes what is pending. A list's items all go to one room, in order, so one
 //! append carries all that one take brought.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use carillon_broker::{
-    Append, AppendOutcome, DeadLetterSource, FencingToken, IdempotencyKey, ListItem, NewMessage, TakeOutcome,
+    Append, AppendOutcome, DeadLetterSource, FencingToken, Growth, IdempotencyKey, ListItem, NewMessage,
+    TakeOutcome,
 };
 use carillon_chassis::telemetry::trace_context::{self, HOP};
 use carillon_model::{
@@ -22,6 +23,9 @@ use tracing::{Span, debug, info, info_span, warn};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{metrics::Burial, partition::OwnerEnd, patience::Pauses, shared::Shared};
+
+/// Between two questions whether Redis has memory for more.
+const MEMORY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The owner of a list, for as long as one lease.
 #[derive(Debug)]
@@ -80,6 +84,11 @@ impl ListTaker {
     /// Takes until the list is lost or asked for.
     pub(crate) async fn run(&mut self, handover: &CancellationToken) -> OwnerEnd {
         while !handover.is_cancelled() {
+            // In a full Redis the list keeps its items, and whoever pushes is refused by Redis itself.
+            if self.shared.memory_gate.ask(Growth::ListItem).is_err() {
+                rest(handover, MEMORY_PAUSE).await;
+                continue;
+            }
             let limit = self.shared.settings.list_items;
             let take = self.shared.broker.take(&self.list, self.token, limit);
             let idle = match self.shared.call("take", take).await {
@@ -106,17 +115,13 @@ impl ListTaker {
                 }
             };
             if let Some(pause) = idle {
-                tokio::select! {
-                    biased;
-                    () = handover.cancelled() => {}
-                    () = sleep(pause) => {}
-                }
+                rest(handover, pause).await;
             }
         }
         OwnerEnd::HandedOver
     }
 
-    fn poll_pause(&mut self) -> std::time::Duration {
+    fn poll_pause(&mut self) -> Duration {
         let every = self.shared.settings.list_poll_every;
         every.mul_f64(0.75 + self.random.f64() / 2.0)
     }
@@ -340,5 +345,13 @@ impl ListTaker {
                 }),
             },
         })
+    }
+}
+
+async fn rest(handover: &CancellationToken, pause: Duration) {
+    tokio::select! {
+        biased;
+        () = handover.cancelled() => {}
+        () = sleep(pause) => {}
     }
 }

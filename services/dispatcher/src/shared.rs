@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
-use carillon_broker::{Incarnation, Result, ServiceKind, SharedBroker};
+use carillon_broker::{Incarnation, MemoryGate, Result, ServiceKind, SharedBroker};
 use carillon_model::{Offset, Partition, policy::Policy};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
@@ -26,6 +26,7 @@ struct KnownGateways {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) broker: SharedBroker,
+    pub(crate) memory_gate: MemoryGate,
     pub(crate) policy: watch::Receiver<Arc<Policy>>,
     pub(crate) settings: DispatcherSettings,
     pub(crate) metrics: DispatcherMetrics,
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         broker: SharedBroker,
+        memory_gate: MemoryGate,
         policy: watch::Receiver<Arc<Policy>>,
         settings: DispatcherSettings,
         metrics: DispatcherMetrics,
@@ -49,6 +51,7 @@ impl Shared {
     ) -> Self {
         Self {
             broker,
+            memory_gate,
             policy,
             settings,
             metrics,

@@ -5,7 +5,7 @@
 mod common;
 
 use bytes::Bytes;
-use carillon_broker::DeadLetterSource;
+use carillon_broker::{DeadLetterSource, Pressure};
 use carillon_dispatcher::DispatcherSettings;
 use carillon_model::policy::Policy;
 use common::{SECOND, World, faulty::Fault, until};
@@ -34,6 +34,29 @@ async fn items_of_a_list_come_in_order() {
     .await;
     world.until_drained().await;
     assert_eq!(ear.listen().await.heard["all"], (0..250).collect::<Vec<u64>>());
+}
+
+/// In a full Redis a list keeps what it holds.
+#[tokio::test(start_paused = true)]
+async fn a_list_waits_while_the_broker_is_nearly_full() {
+    let mut world = world(2);
+    let mut ear = world.ear("g", &["all"]).await;
+    let full = |memory| Pressure {
+        memory,
+        complete: true,
+    };
+    world.memory_gate.saw(full(0.85));
+    let process = world.dispatcher();
+    for number in 0..10 {
+        world.broker.push_list("message", number.to_string()).unwrap();
+    }
+    until("the list is owned", || process.metric("owned") == 3.0).await;
+    sleep(10 * SECOND).await;
+    assert_eq!(process.metric("list_items_total"), 0.0);
+    world.memory_gate.saw(full(0.5));
+    until("all were appended", || process.metric("list_items_total") == 10.0).await;
+    world.until_drained().await;
+    assert_eq!(ear.listen().await.heard["all"], (0..10).collect::<Vec<u64>>());
 }
 
 /// An owner that dies between any two steps leaves nothing lost and nothing doubled.

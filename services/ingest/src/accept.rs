@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use carillon_broker::IdempotencyKey;
+use carillon_broker::{Growth, IdempotencyKey, MemoryFull};
 use carillon_model::{
     Data, MessageId,
     publish::{Publish, PublishErrorKind, PublishErrors},
@@ -183,18 +183,16 @@ impl Ingest {
     }
 
     fn room_left(&self) -> Result<(), Problem> {
-        let (share, limit) = (self.shared.watched.memory(), self.shared.settings.memory_share);
-        if share <= limit {
-            return Ok(());
-        }
-        let detail = format!(
-            "Redis uses {:.0} % of its memory, over {:.0} % nothing is accepted; nothing of this request was written",
-            share * 100.0,
-            limit * 100.0
-        );
-        Err(Problem::new(Kind::Memory, detail)
-            .with("outcome", "refused")
-            .retry_after(5))
+        self.memory_gate.ask(Growth::Message).map_err(|full| {
+            let detail = format!(
+                "Redis uses {:.0} % of its memory, over {:.0} % nothing is accepted; nothing of this request was written",
+                full.used * 100.0,
+                full.limit * 100.0
+            );
+            Problem::new(Kind::Memory, detail)
+                .with("outcome", "refused")
+                .retry_after(MemoryFull::RETRY_AFTER.as_secs())
+        })
     }
 }
 

@@ -4,7 +4,10 @@ use std::{io, sync::Arc};
 
 use axum::body::Body;
 use bytes::Bytes;
-use carillon_broker::memory::{MemoryBroker, MemoryOptions};
+use carillon_broker::{
+    MemoryGate, MemoryLimits,
+    memory::{MemoryBroker, MemoryOptions},
+};
 use carillon_chassis::metrics::Metrics;
 use carillon_model::{
     PartitionCount,
@@ -131,11 +134,13 @@ impl LineReader {
         let broker = Arc::new(MemoryBroker::new(MemoryOptions::new(partitions, 0)));
         let (_, policy) = watch::channel(Arc::new(Policy::default_policy()));
         let metrics = IngestMetrics::new(&Metrics::new().ok()?).ok()?;
+        let gate = MemoryGate::new(MemoryLimits::NONE).ok()?;
         Some(Self(Ingest::new(
             settings,
             partitions,
             Arc::clone(&broker) as _,
             broker,
+            gate,
             policy,
             metrics,
         )))

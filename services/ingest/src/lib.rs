@@ -51,7 +51,7 @@ mod written;
 
 use std::sync::Arc;
 
-use carillon_broker::{Health, Queue};
+use carillon_broker::{Health, MemoryGate, Queue};
 use carillon_model::{PartitionCount, policy::Policy};
 use tokio::sync;
 
@@ -67,6 +67,7 @@ pub use tls::{Tls, TlsError};
 #[derive(Clone)]
 pub struct Ingest {
     shared: Arc<Shared>,
+    memory_gate: MemoryGate,
     presence: Option<presence::Source>,
 }
 
@@ -83,14 +84,13 @@ struct Shared {
 }
 
 impl Ingest {
-    /// A service that writes to this queue.
-    ///
-    /// It refuses on a full Redis only while [`Ingest::watch`] runs beside it.
+    /// A service that writes to this queue as long as the gate lets messages through.
     pub fn new(
         settings: IngestSettings,
         partitions: PartitionCount,
         queue: Arc<dyn Queue>,
         health: Arc<dyn Health>,
+        memory_gate: MemoryGate,
         policy: sync::watch::Receiver<Arc<Policy>>,
         metrics: IngestMetrics,
     ) -> Self {
@@ -106,6 +106,7 @@ impl Ingest {
                 metrics,
                 health,
             }),
+            memory_gate,
             presence: None,
         }
     }

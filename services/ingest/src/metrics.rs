@@ -53,7 +53,6 @@ pub struct IngestMetrics {
     pub(crate) streams_open: IntGauge,
     pub(crate) connections_open: IntGauge,
     pub(crate) request_seconds: Histogram,
-    pub(crate) redis_memory_ratio: Gauge,
     queue_entries: IntGauge,
     queue_longest: IntGauge,
     queue_limit: IntGauge,
@@ -64,17 +63,11 @@ impl IngestMetrics {
     /// Registers everything; fails if a name is taken.
     pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let ingest = metrics.service("ingest");
-        let redis_memory_ratio = Gauge::new(
-            "carillon_ingest_redis_memory_ratio",
-            "Used share of maxmemory on the fullest server; 0 without a limit or an answer.",
-        )?;
         let queue_age = Gauge::new(
             "carillon_ingest_queue_age_seconds",
             "How long the oldest entry of all queues has waited; 0 when none waits.",
         )?;
-        for gauge in [&redis_memory_ratio, &queue_age] {
-            metrics.registry().register(Box::new(gauge.clone()))?;
-        }
+        metrics.registry().register(Box::new(queue_age.clone()))?;
         Ok(Self {
             requests: ingest.counter_by(
                 "requests_total",
@@ -105,7 +98,6 @@ impl IngestMetrics {
                 "From a request's header, or a message's arrival on a stream, to its answer.",
                 LATENCY_BUCKETS,
             )?,
-            redis_memory_ratio,
             queue_entries: ingest.gauge("queue_entries", "Entries that wait in all queues.")?,
             queue_longest: ingest.gauge(
                 "queue_longest_entries",

@@ -23,9 +23,7 @@ pub struct IngestSettings {
     pub keep_keys: Duration,
     /// A partition's queue is full with so many entries.
     pub queue_entries: u64,
-    /// Above this share of the broker's memory, from 0 to 1, nothing is accepted, so that dispatchers have room to drain.
-    pub memory_share: f64,
-    /// How often the broker's memory is looked at.
+    /// How often the broker is looked at.
     pub watch_every: Duration,
     /// At most so many connections are open; more wait until one is closed.
     pub connections: usize,
@@ -46,7 +44,6 @@ impl Default for IngestSettings {
             write_timeout: Duration::from_secs(2),
             keep_keys: Duration::from_secs(600),
             queue_entries: 100_000,
-            memory_share: 0.8,
             watch_every: Duration::from_secs(1),
             connections: 10_000,
             idle_timeout: Duration::from_secs(60),

@@ -1,8 +1,8 @@
-//! Looks after the broker, so that a request need not: how full it is, and whether it is there.
+//! Looks after the broker, so that a request need not: whether it is there. How full it is, the memory gate says.
 
 use std::time::Duration;
 
-use carillon_broker::Result;
+use carillon_broker::{Pressure, Result};
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -17,16 +17,8 @@ pub(crate) struct Watched(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    memory: f64,
     /// Why the broker can't be used; outermost `None` before the first look.
     trouble: Option<std::result::Result<(), String>>,
-}
-
-impl Watched {
-    /// Used share of the broker's memory; 0 where nobody knows, because then appends tell.
-    pub(crate) fn memory(&self) -> f64 {
-        self.0.lock().memory
-    }
 }
 
 impl Ingest {
@@ -68,25 +60,14 @@ impl Ingest {
             }
             self.saw(
                 looked
-                    .map(|pressure| pressure.memory)
+                    .inspect(|pressure| self.memory_gate.saw(*pressure))
                     .map_err(|error| error.to_string()),
             );
         }
     }
 
-    fn saw(&self, looked: std::result::Result<f64, String>) {
-        let memory = *looked.as_ref().unwrap_or(&0.0);
-        self.shared.metrics.redis_memory_ratio.set(memory);
+    fn saw(&self, looked: std::result::Result<Pressure, String>) {
         let mut seen = self.shared.watched.0.lock();
-        let full = self.shared.settings.memory_share;
-        if (memory > full) != (seen.memory > full) {
-            let verb = if memory > full { "refuses" } else { "accepts" };
-            tracing::warn!(
-                memory,
-                limit = full,
-                "ingest {verb} messages by the broker's memory"
-            );
-        }
         let now = looked.map(|_| ());
         match (&seen.trouble, &now) {
             (Some(Err(before)), Err(after)) if before == after => {}
@@ -95,9 +76,6 @@ impl Ingest {
             _ => {}
         }
         self.shared.standing.ready(now.is_ok());
-        *seen = Seen {
-            memory,
-            trouble: Some(now),
-        };
+        *seen = Seen { trouble: Some(now) };
     }
 }

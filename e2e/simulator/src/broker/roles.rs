@@ -329,7 +329,10 @@ impl Health for SimulatedBroker {
     }
 
     async fn pressure(&self) -> Result<Pressure> {
-        Ok(Pressure { memory: 0.0 })
+        Ok(Pressure {
+            memory: 0.0,
+            complete: true,
+        })
     }
 
     async fn check(&self) -> Result<()> {

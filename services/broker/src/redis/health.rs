@@ -1,9 +1,14 @@
 //! How the servers are.
 
-use async_trait::async_trait;
-use futures::future::join_all;
+use std::time::Duration;
 
-use super::{RedisBroker, diagnosis::information, keys::slot, requirements::field, topology::Survey};
+use async_trait::async_trait;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    RedisBroker, diagnosis::information, keys::slot, node::Node, requirements::field, topology::Survey,
+};
 use crate::{Broker, BrokerError, Health, Incarnation, Life, Lives, Pressure, Result};
 
 #[async_trait]
@@ -24,26 +29,52 @@ impl Health for RedisBroker {
         })
     }
 
-    #[allow(clippy::cast_precision_loss)] // a share for people and thresholds
     async fn pressure(&self) -> Result<Pressure> {
-        let mut memory: f64 = 0.0;
-        let primaries = self.topology().primaries().await?;
-        let looks = primaries.iter().map(|node| information(node, "memory"));
-        for found in join_all(looks).await {
-            let found = found?;
-            let number = |name: &str| field(&found, name).parse::<u64>().unwrap_or(0);
-            let limit = number("maxmemory");
-            if limit > 0 {
-                memory = memory.max(number("used_memory") as f64 / limit as f64);
+        let nodes = self.topology().primaries().await?;
+        let mut looks = FuturesUnordered::new();
+        for node in &nodes {
+            looks.push(memory_used(node));
+        }
+        let mut pressure = None;
+        let mut failed = None;
+        let mut deadline = Instant::now() + self.options().timeout;
+        while let Ok(Some(look)) = timeout_at(deadline, looks.next()).await {
+            match look {
+                Ok(used) => {
+                    pressure = Some(used.max(pressure.unwrap_or(0.0)));
+                    deadline = deadline.min(Instant::now() + SILENCE);
+                }
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(Pressure { memory })
+        match (pressure, failed) {
+            (Some(memory), failed) => Ok(Pressure {
+                memory,
+                complete: failed.is_none() && looks.is_empty(),
+            }),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(BrokerError::Unavailable("no server told its memory".to_owned())),
+        }
     }
 
     async fn check(&self) -> Result<()> {
         self.check_servers(true).await?;
         self.fit().await
     }
+}
+
+/// How long others are waited for, once a server told its memory: they were all asked at once.
+const SILENCE: Duration = Duration::from_millis(250);
+
+#[allow(clippy::cast_precision_loss)] // a share for people and thresholds
+async fn memory_used(node: &Node) -> Result<f64> {
+    let found = information(node, "memory").await?;
+    let number = |name: &str| field(&found, name).parse::<u64>().unwrap_or(0);
+    let (used, limit) = (number("used_memory"), number("maxmemory"));
+    Ok(match limit {
+        0 => 0.0,
+        limit => used as f64 / limit as f64,
+    })
 }
 
 impl RedisBroker {

@@ -7,7 +7,7 @@ use carillon_chassis::run::{Chassis, Service};
 use carillon_model::{policy::Policy, time::wall_clock_milliseconds};
 
 use super::{Ground, dispatcher, gateway, ingest};
-use crate::{broker, policy, settings::Settings};
+use crate::{broker, memory, policy, settings::Settings};
 
 /// On loopback only, because everybody may do everything; and with logs for people.
 pub(crate) fn presets(service: Service<Settings>) -> Service<Settings> {
@@ -29,11 +29,13 @@ pub(crate) async fn serve(chassis: Chassis<Settings>) -> anyhow::Result<()> {
     };
     let embedded: SharedBroker = Arc::new(MemoryBroker::new(options));
     super::tell_partitions(&chassis, &embedded)?;
+    let memory_gate = memory::watched_gate(&chassis, &embedded)?;
     let policy = policy::watch(&chassis, None, Policy::permissive())?;
     let (health, admin) = (chassis.health.clone(), chassis.admin);
     let ground = Ground {
         chassis,
         broker: embedded,
+        memory_gate,
         policy,
     };
     let gateway = gateway::bind(ground.clone()).await?;

@@ -21,6 +21,7 @@ pub(crate) async fn run(ground: Ground) -> anyhow::Result<()> {
     let settings = &ground.chassis.settings;
     let dispatcher = Dispatcher::new(DispatcherParts {
         broker: ground.broker.clone(),
+        memory_gate: ground.memory_gate.clone(),
         policy: ground.policy.subscribe(),
         settings: DispatcherSettings {
             pod: settings.gateway.pod.clone(),

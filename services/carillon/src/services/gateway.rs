@@ -66,6 +66,7 @@ impl Gateway {
         let registry = ground.chassis.metrics.registry();
         let (hub, mut tasks) = Hub::start(HubParts {
             broker: ground.broker.clone(),
+            memory_gate: ground.memory_gate.clone(),
             policy: ground.policy.subscribe(),
             settings: hub_settings(&ground.chassis.settings, address),
             metrics: HubMetrics::new(registry)?,
@@ -103,6 +104,7 @@ fn hub_settings(settings: &Settings, address: SocketAddr) -> HubSettings {
         shards: gateway.shards,
         capacity: gateway.sessions,
         outbox_bytes: bytes(gateway.outbox),
+        outboxes_bytes: bytes(gateway.outboxes),
         rooms_per_session: gateway.rooms_per_session,
         presence_grace: gateway.presence_grace,
         presence_users: gateway.presence_users,

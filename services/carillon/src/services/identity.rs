@@ -6,20 +6,27 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
-use carillon_broker::redis::{ForeignKeys, Mode, RedisOptions};
+use carillon_broker::{
+    BrokerError,
+    redis::{ForeignKeys, Mode, RedisOptions},
+};
 use carillon_chassis::run::Misconfigured;
 use carillon_gateway::identity::{
     CookieLogins, CookieSecrets, Identities, IdentityMetrics, Jwks, JwksSettings, JwksUrl, Key, LoginStore,
-    LoginStoreAway, Tokens,
+    LoginStoreAway, Recheck, Tokens,
 };
 use prometheus::Registry;
 
 use crate::{broker, settings::Settings};
+
+/// Logins of those who are in that are looked at again at once.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// Everything that is set. Keys and logins that are elsewhere may be away; nobody waits for them here.
 pub(crate) fn identities(settings: &Settings, registry: &Registry) -> anyhow::Result<Identities> {
@@ -108,6 +115,7 @@ fn logins(settings: &Settings) -> anyhow::Result<Option<CookieLogins>> {
             keys: login_keys(settings)?,
             away: AtomicBool::new(false),
         }),
+        recheck: Recheck::new(identity.cookie_recheck, LOOKS_AT_ONCE),
     }))
 }
 
@@ -144,12 +152,24 @@ struct RedisLogins {
 impl LoginStore for RedisLogins {
     async fn load(&self, key: &str) -> Result<Option<Bytes>, LoginStoreAway> {
         let found = self.keys.get(key).await;
-        let was_away = self.away.swap(found.is_err(), Ordering::Relaxed);
-        match &found {
-            Err(error) if !was_away => tracing::warn!(%error, "the login store does not answer"),
-            Ok(_) if was_away => tracing::info!("the login store answers again"),
+        self.heard(found.as_ref().err());
+        found.map_err(|error| LoginStoreAway(error.to_string()))
+    }
+
+    async fn kept_for(&self, key: &str) -> Result<Option<Duration>, LoginStoreAway> {
+        let found = self.keys.kept_for(key).await;
+        self.heard(found.as_ref().err());
+        found.map_err(|error| LoginStoreAway(error.to_string()))
+    }
+}
+
+impl RedisLogins {
+    fn heard(&self, trouble: Option<&BrokerError>) {
+        let was_away = self.away.swap(trouble.is_some(), Ordering::Relaxed);
+        match trouble {
+            Some(error) if !was_away => tracing::warn!(%error, "the login store does not answer"),
+            None if was_away => tracing::info!("the login store answers again"),
             _ => {}
         }
-        found.map_err(|error| LoginStoreAway(error.to_string()))
     }
 }

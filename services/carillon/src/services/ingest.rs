@@ -83,6 +83,7 @@ impl Doors {
             Broker::partitions(&*broker),
             queue,
             health,
+            ground.memory_gate.clone(),
             ground.policy.subscribe(),
             metrics.clone(),
         )
@@ -137,7 +138,6 @@ fn ingest_settings(settings: &Settings) -> IngestSettings {
         write_timeout: ingest.timeout,
         keep_keys: ingest.idempotency,
         queue_entries: ingest.queue,
-        memory_share: ingest.memory_share,
         connections: ingest.connections,
         request_copies: ingest.copies,
         request_copy_bytes: bytes(ingest.copy_bytes),

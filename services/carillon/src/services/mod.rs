@@ -9,19 +9,20 @@ pub(crate) mod operator;
 
 use std::sync::Arc;
 
-use carillon_broker::SharedBroker;
+use carillon_broker::{MemoryGate, SharedBroker};
 use carillon_chassis::{live::Live, run::Chassis};
 use carillon_model::policy::Policy;
 use prometheus::IntGauge;
 use tokio_util::sync::CancellationToken;
 
-use crate::{broker, policy, settings::Settings};
+use crate::{broker, memory, policy, settings::Settings};
 
 /// What every service stands on.
 #[derive(Clone)]
 pub(crate) struct Ground {
     pub(crate) chassis: Chassis<Settings>,
     pub(crate) broker: SharedBroker,
+    pub(crate) memory_gate: MemoryGate,
     pub(crate) policy: Live<Policy>,
 }
 
@@ -33,6 +34,7 @@ impl Ground {
         let broker: SharedBroker = Arc::new(redis);
         tell_partitions(&chassis, &broker)?;
         let policy = policy::watch(&chassis, Some(broker.clone()), Policy::default_policy())?;
+        let memory_gate = memory::watched_gate(&chassis, &broker)?;
         tokio::spawn(broker::keep_checking(broker.clone(), &chassis.health));
         tokio::spawn(broker::look_for_dispatchers(
             broker.clone(),
@@ -41,6 +43,7 @@ impl Ground {
         Ok(Self {
             chassis,
             broker,
+            memory_gate,
             policy,
         })
     }

@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use carillon_broker::{
     Append, AppendOutcome, ChannelItem, ChannelReader, Channels as _, DeadLetter, DeadLetters as _,
-    IdempotencyKey, Incarnation, Member, Membership as _, NewMessage, Queue as _, Rooms as _, ServiceKind,
-    SharedBroker, TakeOutcome,
+    IdempotencyKey, Incarnation, Member, Membership as _, MemoryGate, MemoryLimits, NewMessage, Queue as _,
+    Rooms as _, ServiceKind, SharedBroker, TakeOutcome,
     memory::{MemoryBroker, MemoryOptions, ops},
 };
 use carillon_dispatcher::{
@@ -32,6 +32,7 @@ pub const SECOND: Duration = Duration::from_secs(1);
 pub struct World {
     pub broker: MemoryBroker,
     pub policy: watch::Sender<Arc<Policy>>,
+    pub memory_gate: MemoryGate,
     dispatchers: u64,
     sent: u64,
 }
@@ -55,6 +56,7 @@ impl World {
         Self {
             broker: MemoryBroker::new(options),
             policy: watch::Sender::new(Arc::new(policy)),
+            memory_gate: MemoryGate::new(MemoryLimits::default()).unwrap(),
             dispatchers: 0,
             sent: 0,
         }
@@ -79,6 +81,7 @@ impl World {
         let registry = Registry::new();
         let dispatcher = Dispatcher::new(DispatcherParts {
             broker,
+            memory_gate: self.memory_gate.clone(),
             policy: self.policy.subscribe(),
             settings,
             metrics: DispatcherMetrics::new(&registry).unwrap(),

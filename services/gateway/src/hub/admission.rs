@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use carillon_broker::Growth;
+
 use super::{
     Hub,
     session::{Refusal, RefusalCode},
@@ -22,6 +24,10 @@ impl Hub {
             let message = format!("this gateway holds {} sessions already", inner.settings.capacity);
             return Err(Refusal::new(RefusalCode::Full, message));
         }
-        Ok(())
+        inner
+            .memory_gate
+            .ask(Growth::Session)
+            .map(drop)
+            .map_err(Refusal::memory_full)
     }
 }

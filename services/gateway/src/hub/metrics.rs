@@ -42,6 +42,9 @@ pub struct HubMetrics {
     pub(super) failovers: IntCounter,
     pub(super) reincarnations: IntCounter,
     pub(super) fell_behind: IntCounter,
+    pub(super) over_budget: IntCounter,
+    pub(super) outbox_bytes: IntGauge,
+    pub(super) outbox_bytes_limit: IntGauge,
     pub(super) session_messages_dropped: IntCounter,
     pub(super) broker_errors: IntCounterVec,
     pub(super) publishes: IntCounterVec,
@@ -182,6 +185,15 @@ impl HubMetrics {
                 "Times this gateway had been declared dead.",
             )?,
             fell_behind: counter("sessions_fell_behind_total", "Times a session's outbox was full.")?,
+            over_budget: counter(
+                "outboxes_over_budget_total",
+                "Times a message found no room for a session because all outboxes together held too much.",
+            )?,
+            outbox_bytes: gauge("outbox_bytes", "Bytes that wait for all sessions together.")?,
+            outbox_bytes_limit: gauge(
+                "outbox_bytes_limit",
+                "Bytes that may wait for all sessions together.",
+            )?,
             session_messages_dropped: counter(
                 "session_messages_dropped_total",
                 "Messages to one session that its full outbox could not take.",

@@ -17,6 +17,7 @@
 //! The rules they follow are DESIGN §5, *Gateway*; the simulator runs this code, not a model of it.
 
 mod admission;
+mod budget;
 mod channel;
 mod failovers;
 mod handover;
@@ -50,7 +51,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use carillon_broker::SharedBroker;
+use carillon_broker::{MemoryGate, SharedBroker};
 use carillon_model::{Offset, policy::Policy};
 use parking_lot::Mutex;
 use tokio::{
@@ -70,6 +71,7 @@ pub use settings::HubSettings;
 pub use traces::DeliveryTrace;
 
 use self::{
+    budget::OutboxBudget,
     channel::ChannelTask,
     failovers::FailoverTask,
     history::{HistoryReader, HistoryRequests},
@@ -93,6 +95,8 @@ use self::{
 pub struct HubParts {
     /// Where it meets the other services.
     pub broker: SharedBroker,
+    /// Asked before the broker's memory grows.
+    pub memory_gate: MemoryGate,
     /// What is allowed; it may change at any time.
     pub policy: watch::Receiver<Arc<Policy>>,
     /// What was set.
@@ -112,6 +116,8 @@ pub struct Hub(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     broker: SharedBroker,
+    memory_gate: MemoryGate,
+    outboxes: Arc<OutboxBudget>,
     settings: HubSettings,
     metrics: HubMetrics,
     health: HubHealth,
@@ -140,6 +146,7 @@ impl Hub {
     pub fn start(parts: HubParts) -> (Self, HubTasks) {
         let HubParts {
             broker,
+            memory_gate,
             policy,
             mut settings,
             metrics,
@@ -149,11 +156,14 @@ impl Hub {
         settings.shards = settings.shards.clamp(1, 64);
         let partitions = broker.partitions();
         let health = HubHealth::new(&settings);
+        let outboxes = i64::try_from(settings.outboxes_bytes).unwrap_or(i64::MAX);
+        metrics.outbox_bytes_limit.set(outboxes);
         let draining = Arc::new(AtomicBool::new(false));
         let peers = Arc::new(Peers::default());
         let (shards, inboxes) = shard::queues(settings.shards);
         let desk = Arc::new(PublishDesk {
             broker: Arc::clone(&broker),
+            memory_gate: memory_gate.clone(),
             partitions,
             policy: policy.clone(),
             settings: settings.clone(),
@@ -162,6 +172,7 @@ impl Hub {
                 .partitions()
                 .map(|_| Mutex::new(Offset::ZERO))
                 .collect(),
+            held: std::sync::atomic::AtomicUsize::new(0),
         });
         let registrar = Registrar {
             broker: Arc::clone(&broker),
@@ -175,6 +186,8 @@ impl Hub {
         };
         let hub = Self(Arc::new(Inner {
             broker,
+            memory_gate,
+            outboxes: Arc::new(OutboxBudget::new(settings.outboxes_bytes)),
             settings,
             metrics,
             health,
@@ -214,6 +227,8 @@ impl Hub {
             partitions,
             policy,
             routes: Arc::clone(&routes),
+            memory_gate: inner.memory_gate.clone(),
+            outboxes: Arc::clone(&inner.outboxes),
             presence: Arc::clone(&presence),
             history: Arc::clone(&requests),
             newest: Arc::clone(&newest),
@@ -329,6 +344,7 @@ impl Hub {
         tasks.spawn(
             PresenceKeeper {
                 broker: Arc::clone(&inner.broker),
+                memory_gate: inner.memory_gate.clone(),
                 desk: Arc::clone(&presence),
                 standing: standing.clone(),
                 settings: inner.settings.clone(),
@@ -360,8 +376,12 @@ impl Hub {
         self.admits()?;
         let key = SessionKey(inner.sessions.fetch_add(1, Ordering::Relaxed));
         let queues = inner.shards.of(key);
-        let (outbox, receiver) =
-            outbox::Outbox::new(inner.settings.outbox_bytes, key, Arc::clone(&queues.signals));
+        let (outbox, receiver) = outbox::Outbox::new(
+            inner.settings.outbox_bytes,
+            Arc::clone(&inner.outboxes),
+            key,
+            Arc::clone(&queues.signals),
+        );
         let Connect { id, identity, since } = connect;
         let alive = Arc::new(());
         let handle = SessionHandle {

@@ -1,4 +1,5 @@
-//! What waits to be written to one client: bounded in bytes, filled by its shard, drained by its transport.
+//! What waits to be written to one client: bounded in bytes, alone and [together](super::budget) with all others, filled by its
+//! shard, drained by its transport.
 //!
 //! Messages are shared, never copied: a message to ten thousand sessions is encoded once and lies in ten thousand
 //! outboxes as a reference. Notes about cursors keep their place among the messages, because a client takes each as
@@ -13,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::{
+    budget::OutboxBudget,
     presence::PresenceNote,
     session::Refusal,
     shard::{SessionKey, Signals},
@@ -121,8 +123,12 @@ pub enum CloseReason {
     Flooding,
     /// Pings were not answered.
     PingTimeout,
+    /// What waits for all sessions fills the memory set for it, and the client reads nothing, or policy says to close.
+    MemoryBudget,
     /// Its token has expired, and no other was brought in time.
     TokenExpired,
+    /// Its login at the application has ended.
+    LoginEnded,
     /// The gateway hands its sessions over.
     Draining,
     /// The gateway has more sessions than its share, and gives some up.
@@ -133,14 +139,16 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, for metrics of fixed cardinality.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::ClientGone,
         Self::SlowReader,
+        Self::MemoryBudget,
         Self::FrameTooLarge,
         Self::Protocol,
         Self::Flooding,
         Self::PingTimeout,
         Self::TokenExpired,
+        Self::LoginEnded,
         Self::Draining,
         Self::Rebalance,
         Self::Internal,
@@ -151,11 +159,13 @@ impl CloseReason {
         match self {
             Self::ClientGone => "client_gone",
             Self::SlowReader => "slow_reader",
+            Self::MemoryBudget => "memory_budget",
             Self::FrameTooLarge => "frame_too_large",
             Self::Protocol => "protocol",
             Self::Flooding => "flooding",
             Self::PingTimeout => "ping_timeout",
             Self::TokenExpired => "token_expired",
+            Self::LoginEnded => "login_ended",
             Self::Draining => "draining",
             Self::Rebalance => "rebalance",
             Self::Internal => "internal",
@@ -170,6 +180,8 @@ struct Waiting {
     /// The shard holds something back until no more than this is in use.
     wanted: Option<usize>,
     closed: Option<CloseReason>,
+    /// Nothing was written since somebody asked.
+    watched: bool,
 }
 
 /// The shared middle of an outbox.
@@ -178,6 +190,25 @@ struct Shared {
     waiting: Mutex<Waiting>,
     filled: Notify,
     limit: usize,
+    /// What all outboxes share.
+    budget: Arc<OutboxBudget>,
+    key: SessionKey,
+    signals: Arc<Signals>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.budget.give_back(self.waiting.get_mut().bytes);
+    }
+}
+
+/// What had no room for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoRoom {
+    /// The session's own outbox is full.
+    Outbox,
+    /// All outboxes together hold so much that this one may hold no more.
+    Budget,
 }
 
 /// The shard's end.
@@ -188,32 +219,57 @@ pub(super) struct Outbox(Arc<Shared>);
 #[derive(Debug)]
 pub struct OutboxReceiver {
     shared: Arc<Shared>,
-    key: SessionKey,
-    signals: Arc<Signals>,
 }
 
 /// What one note about cursors counts in bytes, beside the room's name.
 const NOTE_WEIGHT: usize = 64;
 
 impl Outbox {
-    /// An outbox of `limit` bytes.
-    pub(super) fn new(limit: usize, key: SessionKey, signals: Arc<Signals>) -> (Self, OutboxReceiver) {
+    /// An outbox of `limit` bytes, within what all of them may hold.
+    pub(super) fn new(
+        limit: usize,
+        budget: Arc<OutboxBudget>,
+        key: SessionKey,
+        signals: Arc<Signals>,
+    ) -> (Self, OutboxReceiver) {
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
             filled: Notify::new(),
             limit,
+            budget,
+            key,
+            signals,
         });
-        (Self(Arc::clone(&shared)), OutboxReceiver { shared, key, signals })
+        (Self(Arc::clone(&shared)), OutboxReceiver { shared })
     }
 
-    /// Queues a message unless the outbox is full, `live` if it has just come. A message larger than the whole outbox
-    /// passes when it is empty.
-    pub(super) fn push(&self, delivery: &Arc<Delivery>, live: bool) -> bool {
-        let mut waiting = self.0.waiting.lock();
-        if waiting.bytes > 0 && waiting.bytes + delivery.weight > self.0.limit {
-            return false;
+    /// Takes bytes, unless this outbox or all of them are full. Something larger than the whole outbox passes when it is
+    /// empty.
+    fn take(&self, waiting: &mut Waiting, bytes: usize, live: bool) -> Result<(), NoRoom> {
+        if waiting.bytes > 0 && waiting.bytes + bytes > self.0.limit {
+            return Err(NoRoom::Outbox);
         }
-        waiting.bytes += delivery.weight;
+        if !self.0.budget.take(waiting.bytes, bytes, live) {
+            return Err(NoRoom::Budget);
+        }
+        if waiting.bytes == 0 {
+            waiting.watched = false;
+        }
+        waiting.bytes += bytes;
+        Ok(())
+    }
+
+    /// What has waited, in bytes, and none of it was written to the network since this was asked before; else 0.
+    pub(super) fn stuck_bytes(&self) -> usize {
+        let mut waiting = self.0.waiting.lock();
+        let was_watched = std::mem::replace(&mut waiting.watched, true);
+        if was_watched { waiting.bytes } else { 0 }
+    }
+
+    /// Queues a message if there is room, `live` if it has just come.
+    pub(super) fn push(&self, delivery: &Arc<Delivery>, live: bool) -> Result<(), NoRoom> {
+        let mut waiting = self.0.waiting.lock();
+        self.take(&mut waiting, delivery.weight, live)?;
         let delivery = Arc::clone(delivery);
         waiting.items.push_back(match live {
             true => Outgoing::Message(delivery),
@@ -221,14 +277,16 @@ impl Outbox {
         });
         drop(waiting);
         self.0.filled.notify_one();
-        true
+        Ok(())
     }
 
     /// Tells something of a room, in its place among the messages. Notes are never refused: they are few, and a
     /// gap must be told.
     pub(super) fn tell(&self, room: &Room, note: CursorNote) {
         let mut waiting = self.0.waiting.lock();
-        waiting.bytes += NOTE_WEIGHT + room.as_str().len();
+        let bytes = NOTE_WEIGHT + room.as_str().len();
+        waiting.bytes += bytes;
+        self.0.budget.add(bytes);
         match waiting.items.back_mut() {
             // Two notes on one room stay two: the first may tell of a gap that the second does not.
             Some(Outgoing::Cursors(notes)) if !notes.contains_key(room) => {
@@ -245,10 +303,9 @@ impl Outbox {
     /// Queues an event on who is in a room, unless the outbox is full.
     pub(super) fn push_presence(&self, note: &Arc<PresenceNote>) -> bool {
         let mut waiting = self.0.waiting.lock();
-        if waiting.bytes > 0 && waiting.bytes + note.weight() > self.0.limit {
+        if self.take(&mut waiting, note.weight(), true).is_err() {
             return false;
         }
-        waiting.bytes += note.weight();
         waiting.items.push_back(Outgoing::Presence(Arc::clone(note)));
         drop(waiting);
         self.0.filled.notify_one();
@@ -258,12 +315,21 @@ impl Outbox {
     /// Whether a message of this weight would find room, with half the outbox to spare for what follows. If not, the
     /// shard hears of it when it does.
     pub(super) fn has_room_for(&self, weight: usize) -> bool {
-        let limit = self.0.limit;
+        let Shared {
+            limit,
+            budget,
+            key,
+            signals,
+            ..
+        } = &*self.0;
+        // An outbox that is empty takes whatever all of them have room for.
+        let limit = (*limit).min(budget.replay_part());
         let enough = (limit / 2).min(limit.saturating_sub(weight));
         let mut waiting = self.0.waiting.lock();
         let room = waiting.bytes <= enough;
         waiting.wanted = (!room).then_some(enough);
-        room
+        drop(waiting);
+        room && budget.may_go_on(weight, *key, signals)
     }
 
     /// Ends the session: what waits is not written any more.
@@ -271,8 +337,9 @@ impl Outbox {
         let mut waiting = self.0.waiting.lock();
         waiting.closed.get_or_insert(reason);
         waiting.items.clear();
-        waiting.bytes = 0;
+        let bytes = std::mem::take(&mut waiting.bytes);
         drop(waiting);
+        self.0.budget.give_back(bytes);
         self.0.filled.notify_one();
     }
 }
@@ -311,11 +378,16 @@ impl OutboxReceiver {
             Outgoing::Cursors(notes) => notes.keys().map(|room| NOTE_WEIGHT + room.as_str().len()).sum(),
         };
         let mut waiting = self.shared.waiting.lock();
-        waiting.bytes = waiting.bytes.saturating_sub(weight);
-        if waiting.wanted.is_some_and(|enough| waiting.bytes <= enough) {
-            waiting.wanted = None;
-            drop(waiting);
-            self.signals.drained(self.key);
+        // A session that is closed has given all of it back.
+        let weight = weight.min(waiting.bytes);
+        waiting.bytes -= weight;
+        waiting.watched = false;
+        let bytes = waiting.bytes;
+        let drained = waiting.wanted.take_if(|enough| bytes <= *enough).is_some();
+        drop(waiting);
+        self.shared.budget.give_back(weight);
+        if drained {
+            self.shared.signals.drained(self.shared.key);
         }
     }
 }

@@ -3,10 +3,18 @@
 //! A transport may run a task per event, which would reorder them. So publishing only enqueues, in the order of the
 //! calls, and one writer per session appends. The writer exists while there is something to write.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use carillon_broker::{
-    Append, AppendOutcome, Appended, BrokerError, IdempotencyKey, NewMessage, Queue, SharedBroker,
+    Append, AppendOutcome, Appended, BrokerError, Growth, IdempotencyKey, MemoryFull, MemoryGate, NewMessage,
+    Queue, SharedBroker,
 };
 use carillon_chassis::telemetry::trace_context;
 use carillon_model::{
@@ -60,18 +68,47 @@ pub type PublishReceipt = oneshot::Receiver<Result<Published, Refusal>>;
 #[derive(Debug)]
 pub(super) struct PublishDesk {
     pub(super) broker: SharedBroker,
+    pub(super) memory_gate: MemoryGate,
     pub(super) partitions: PartitionCount,
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) settings: HubSettings,
     pub(super) metrics: HubMetrics,
     /// The greatest offset known of each partition.
     pub(super) known: Vec<Mutex<Offset>>,
+    /// Bytes of all publishes that wait.
+    pub(super) held: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Waiting {
     publish: Publish,
     reply: oneshot::Sender<Result<Published, Refusal>>,
+    _bytes: HeldBytes,
+}
+
+/// Bytes of a publish that waits; given back when it is answered.
+#[derive(Debug)]
+struct HeldBytes {
+    desk: Arc<PublishDesk>,
+    bytes: usize,
+}
+
+impl HeldBytes {
+    /// `None` if all sessions' publishes together hold too much already.
+    fn take(desk: &Arc<PublishDesk>, bytes: usize) -> Option<Self> {
+        let before = desk.held.fetch_add(bytes, Ordering::Relaxed);
+        let held = Self {
+            desk: Arc::clone(desk),
+            bytes,
+        };
+        (before + bytes <= desk.settings.publishes_bytes).then_some(held)
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.desk.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +130,10 @@ pub(super) struct Publisher {
 const LINE: usize = 256;
 /// Publishes of one session in one append.
 const BATCH: usize = 64;
+/// What a publish takes besides its data, in bytes, roughly.
+const PUBLISH_OVERHEAD: usize = 512;
+/// After how long a publish to a full queue may be tried again.
+const QUEUE_FULL_RETRY: Duration = Duration::from_secs(1);
 
 impl Publisher {
     pub(super) fn new(desk: Arc<PublishDesk>, session: Arc<str>, identity: Identity) -> Arc<Self> {
@@ -161,6 +202,13 @@ impl Publisher {
         if publish.data.len() > limit {
             return Err(self.refused(RefusalCode::TooLarge, format!("data has at most {limit} bytes")));
         }
+        let Some(held) = HeldBytes::take(&self.desk, publish.data.len() + PUBLISH_OVERHEAD) else {
+            let refusal = self.refused(
+                RefusalCode::QueueFull,
+                "publishes of all sessions wait already; try again later".to_owned(),
+            );
+            return Err(refusal.retry_after(QUEUE_FULL_RETRY));
+        };
         let (reply, receipt) = oneshot::channel();
         let mut line = self.line.lock();
         if line.waiting.len() >= LINE {
@@ -170,7 +218,11 @@ impl Publisher {
                 format!("{LINE} publishes of this session wait already; wait for their acks"),
             ));
         }
-        line.waiting.push_back(Waiting { publish, reply });
+        line.waiting.push_back(Waiting {
+            publish,
+            reply,
+            _bytes: held,
+        });
         if !std::mem::replace(&mut line.writing, true) {
             tokio::spawn(Arc::clone(self).write());
         }
@@ -212,6 +264,10 @@ impl Publisher {
 
     async fn append(&self, partition: Partition, mut batch: Vec<Waiting>) {
         let desk = &self.desk;
+        if let Err(full) = desk.memory_gate.ask(Growth::Message) {
+            let refusal = Refusal::new(RefusalCode::QueueFull, full.to_string());
+            return self.refuse_all(batch, &refusal.retry_after(MemoryFull::RETRY_AFTER));
+        }
         while !batch.is_empty() {
             let (ids, messages): (Vec<_>, Vec<_>) = batch
                 .iter()
@@ -246,7 +302,8 @@ impl Publisher {
                 Ok(AppendOutcome::QueueFull { length }) => Refusal::new(
                     RefusalCode::QueueFull,
                     format!("{length} messages wait already; try again later"),
-                ),
+                )
+                .retry_after(QUEUE_FULL_RETRY),
                 Err(error) if error.outcome_is_unknown() => Refusal::new(
                     RefusalCode::OutcomeUnknown,
                     format!("it may have been kept; repeat it with the same key ({error})"),
@@ -254,17 +311,23 @@ impl Publisher {
                 Err(BrokerError::OutOfMemory(_)) => Refusal::new(
                     RefusalCode::QueueFull,
                     "the broker's memory is full; try again later",
-                ),
+                )
+                .retry_after(MemoryFull::RETRY_AFTER),
                 Err(error) => Refusal::new(RefusalCode::Unavailable, format!("nothing was kept: {error}")),
             };
-            for waiting in batch {
-                desk.metrics
-                    .publishes
-                    .with_label_values(&[refusal.code.as_str()])
-                    .inc();
-                let _ = waiting.reply.send(Err(refusal.clone()));
-            }
-            return;
+            return self.refuse_all(batch, &refusal);
+        }
+    }
+
+    fn refuse_all(&self, batch: Vec<Waiting>, refusal: &Refusal) {
+        let refused = self
+            .desk
+            .metrics
+            .publishes
+            .with_label_values(&[refusal.code.as_str()]);
+        for waiting in batch {
+            refused.inc();
+            let _ = waiting.reply.send(Err(refusal.clone()));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use carillon_broker::MemoryFull;
 use carillon_model::{Data, Offset, Room, policy::RoomPattern};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -91,8 +92,10 @@ pub enum RefusalCode {
     UnknownEvent,
     /// The data is over the limit.
     TooLarge,
-    /// The queue or the broker's memory is full.
+    /// The queue or the broker's memory is full; nothing was kept.
     QueueFull,
+    /// The broker's memory is nearly full: no room is joined that nobody here is in, and later no session begins.
+    MemoryFull,
     /// The idempotency key was used with another content.
     KeyReused,
     /// More requests wait than a session may have.
@@ -123,6 +126,7 @@ impl RefusalCode {
         Self::UnknownEvent,
         Self::TooLarge,
         Self::QueueFull,
+        Self::MemoryFull,
         Self::KeyReused,
         Self::TooManyRequests,
         Self::Busy,
@@ -145,6 +149,7 @@ impl RefusalCode {
             Self::UnknownEvent => "unknown_event",
             Self::TooLarge => "too_large",
             Self::QueueFull => "queue_full",
+            Self::MemoryFull => "memory_full",
             Self::KeyReused => "key_reused",
             Self::TooManyRequests => "too_many_requests",
             Self::Busy => "busy",
@@ -178,6 +183,10 @@ impl Refusal {
     pub fn retry_after(mut self, wait: std::time::Duration) -> Self {
         self.retry_after_ms = u64::try_from(wait.as_millis()).ok();
         self
+    }
+
+    pub(super) fn memory_full(full: MemoryFull) -> Self {
+        Self::new(RefusalCode::MemoryFull, full.to_string()).retry_after(MemoryFull::RETRY_AFTER)
     }
 
     pub(super) fn gone() -> Self {

@@ -15,6 +15,10 @@ pub struct HubSettings {
     pub capacity: u64,
     /// Bytes that may wait for one session.
     pub outbox_bytes: usize,
+    /// Bytes that may wait for all sessions together.
+    pub outboxes_bytes: usize,
+    /// Bytes of publishes of all sessions that may wait to be kept.
+    pub publishes_bytes: usize,
     /// Rooms a session may join on request.
     pub rooms_per_session: usize,
     /// Bytes of one message's data.
@@ -94,8 +98,10 @@ impl HubSettings {
             pod: pod.into(),
             address: String::new(),
             shards: 2,
-            capacity: 50_000,
+            capacity: 20_000,
             outbox_bytes: 1 << 20,
+            outboxes_bytes: 256 << 20,
+            publishes_bytes: 64 << 20,
             rooms_per_session: 200,
             message_bytes: 64 << 10,
             queue_limit: 100_000,

@@ -4,7 +4,7 @@
 //! JSON under a prefix and the id, in a store that the application writes and we only read. The signature is checked
 //! first, so nobody makes us look for what he made up.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use carillon_model::{Room, time::wall_clock_milliseconds};
 use ring::hmac;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::{
     percent::percent_decoded,
@@ -23,6 +24,9 @@ use super::{
 pub trait LoginStore: fmt::Debug + Send + Sync + 'static {
     /// What lies under a key; `None`: nothing, or nothing any more.
     async fn load(&self, key: &str) -> Result<Option<Bytes>, LoginStoreAway>;
+
+    /// How long a key is still kept; `None` where it has no end of its own, or nobody may know.
+    async fn kept_for(&self, key: &str) -> Result<Option<Duration>, LoginStoreAway>;
 }
 
 /// The store does not answer. The text is for the log.
@@ -45,6 +49,27 @@ pub struct CookieLogins {
     pub user_prefix: String,
     /// The store.
     pub store: Arc<dyn LoginStore>,
+    /// How the logins of those who are in are looked at again.
+    pub recheck: Recheck,
+}
+
+/// How logins are looked at again while their sessions last.
+#[derive(Clone, Debug)]
+pub struct Recheck {
+    /// How often each, give or take a quarter.
+    pub every: Duration,
+    /// As many looks at once.
+    turns: Arc<Semaphore>,
+}
+
+impl Recheck {
+    /// So often, and so many at once.
+    pub fn new(every: Duration, at_once: usize) -> Self {
+        Self {
+            every,
+            turns: Arc::new(Semaphore::new(at_once)),
+        }
+    }
 }
 
 /// Secrets that cookies are signed with.
@@ -86,8 +111,34 @@ pub(super) enum Login {
     NoCookie,
     /// There is a login, of nobody: a visitor.
     Visitor,
-    /// It is this user's.
-    User(Arc<str>),
+    /// It is a user's.
+    User(UserLogin),
+}
+
+/// A user's login, as it was found.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserLogin {
+    /// Where it is in the store. Whoever knows that could sign in, so it is shown nowhere.
+    key: Arc<str>,
+    pub(crate) user: Arc<str>,
+    /// When it ends unless the application extends it, in milliseconds since 1970.
+    pub(crate) expires: Option<u64>,
+}
+
+impl fmt::Debug for UserLogin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("UserLogin")
+            .field("user", &self.user)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A login that has not ended.
+struct Found {
+    login: Value,
+    expires: Option<u64>,
 }
 
 impl CookieLogins {
@@ -102,20 +153,65 @@ impl CookieLogins {
             );
             return Err(Unidentified::new(IdentityCode::CookieBadSignature, message));
         };
-        let loaded = self.store.load(&format!("{}{id}", self.prefix)).await;
-        let login = loaded.map_err(|error| {
+        let key = format!("{}{id}", self.prefix);
+        let found = self.find(&key).await.map_err(|error| {
             tracing::debug!(%error, "a login can't be looked up");
             let message = "the login store does not answer at the moment";
             Unidentified::new(IdentityCode::LoginStoreUnavailable, message)
         })?;
-        let login = login.and_then(|json| serde_json::from_slice::<Value>(&json).ok());
-        let Some(login) = login.filter(|login| !is_over(login)) else {
+        let Some(Found { login, expires }) = found else {
             let message = "the login of this cookie is over; log in again";
             return Err(Unidentified::new(IdentityCode::LoginExpired, message));
         };
+        Ok(match self.user(&login)? {
+            None => Login::Visitor,
+            Some(user) => Login::User(UserLogin {
+                key: key.into(),
+                user,
+                expires,
+            }),
+        })
+    }
+
+    /// Looks at a login again: `None` if it has ended, or is another user's by now. Applications extend logins while
+    /// they are used.
+    pub(crate) async fn look_again(&self, login: &UserLogin) -> Result<Option<UserLogin>, LoginStoreAway> {
+        let _turn = self.recheck.turns.acquire().await;
+        let Some(found) = self.find(&login.key).await? else {
+            return Ok(None);
+        };
+        let same = matches!(self.user(&found.login), Ok(Some(user)) if user == login.user);
+        Ok(same.then(|| UserLogin {
+            expires: found.expires,
+            ..login.clone()
+        }))
+    }
+
+    /// A login that has not ended. The store forgets logins by itself, and what extends one (`touch`) may move only that
+    /// end: the login's own text is the one of its last change, and counts where the store keeps logins for ever.
+    async fn find(&self, key: &str) -> Result<Option<Found>, LoginStoreAway> {
+        let loaded = self.store.load(key).await?;
+        let Some(login) = loaded.and_then(|json| serde_json::from_slice::<Value>(&json).ok()) else {
+            return Ok(None);
+        };
+        let (now, expires) = (wall_clock_milliseconds(), expires(&login));
+        if expires.is_none_or(|expires| expires > now) {
+            return Ok(Some(Found { login, expires }));
+        }
+        let left = self.store.kept_for(key).await?.filter(|left| !left.is_zero());
+        Ok(left.map(|left| Found {
+            login,
+            expires: u64::try_from(left.as_millis())
+                .ok()
+                .map(|left| now.saturating_add(left)),
+        }))
+    }
+
+    /// Whose it is; `None`: a visitor's.
+    fn user(&self, login: &Value) -> Result<Option<Arc<str>>, Unidentified> {
         let user = match login.pointer(&self.pointer) {
-            None | Some(Value::Null) => return Ok(Login::Visitor),
-            Some(Value::String(id)) if id.is_empty() => return Ok(Login::Visitor),
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(id)) if id.is_empty() => return Ok(None),
             Some(Value::String(id)) => format!("{}{id}", self.user_prefix),
             Some(Value::Number(id)) => format!("{}{id}", self.user_prefix),
             Some(_) => {
@@ -130,16 +226,16 @@ impl CookieLogins {
             let message = format!("the login's user can't be one here: {error}");
             Unidentified::new(IdentityCode::LoginWithoutUser, message)
         })?;
-        Ok(Login::User(user.into()))
+        Ok(Some(user.into()))
     }
 }
 
-/// The store forgets logins by itself; where it was told not to, the login itself says when it ends.
-fn is_over(login: &Value) -> bool {
-    let expires = login.pointer("/cookie/expires").and_then(Value::as_str);
-    let expires = expires.and_then(|expires| humantime::parse_rfc3339(expires).ok());
-    let since_1970 = expires.and_then(|expires| expires.duration_since(std::time::UNIX_EPOCH).ok());
-    since_1970.is_some_and(|expires| expires.as_millis() <= u128::from(wall_clock_milliseconds()))
+/// When a login ends by its own account: `cookie.expires`, a text as JSON has dates, in milliseconds since 1970.
+fn expires(login: &Value) -> Option<u64> {
+    let expires = login.pointer("/cookie/expires")?.as_str()?;
+    let expires = humantime::parse_rfc3339(expires).ok()?;
+    let since_1970 = expires.duration_since(std::time::UNIX_EPOCH).ok()?;
+    u64::try_from(since_1970.as_millis()).ok()
 }
 
 /// The value of a cookie of this name, the first one, as Node's parser has it.
@@ -162,6 +258,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Kept {
         login: Mutex<Option<Value>>,
+        kept_for: Mutex<Option<Duration>>,
         away: std::sync::atomic::AtomicBool,
     }
 
@@ -174,6 +271,11 @@ mod tests {
             assert_eq!(key, "sess:abc.def");
             Ok(self.login.lock().as_ref().map(|login| login.to_string().into()))
         }
+
+        async fn kept_for(&self, key: &str) -> Result<Option<Duration>, LoginStoreAway> {
+            assert_eq!(key, "sess:abc.def");
+            Ok(*self.kept_for.lock())
+        }
     }
 
     fn logins(store: &Arc<Kept>) -> CookieLogins {
@@ -184,6 +286,7 @@ mod tests {
             pointer: "/user/id".to_owned(),
             user_prefix: "u-".to_owned(),
             store: Arc::clone(store) as Arc<dyn LoginStore>,
+            recheck: Recheck::new(Duration::from_secs(60), 1),
         }
     }
 
@@ -199,9 +302,16 @@ mod tests {
     async fn a_signed_cookie_leads_to_the_user() {
         let store = Arc::new(Kept::default());
         let logins = logins(&store);
+        let user = || {
+            Login::User(UserLogin {
+                key: "sess:abc.def".into(),
+                user: "u-42".into(),
+                expires: None,
+            })
+        };
         for (login, expected) in [
-            (json!({ "user": { "id": "42" } }), Login::User("u-42".into())),
-            (json!({ "user": { "id": 42 } }), Login::User("u-42".into())),
+            (json!({ "user": { "id": "42" } }), user()),
+            (json!({ "user": { "id": 42 } }), user()),
             (
                 json!({ "cookie": { "expires": "2999-01-01T00:00:00.000Z" } }),
                 Login::Visitor,
@@ -248,5 +358,57 @@ mod tests {
         store.away.store(true, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(code(&signed("new")).await, IdentityCode::LoginStoreUnavailable);
         assert!(!format!("{logins:?}").contains("new"));
+    }
+
+    const LONG_AGO: &str = "2020-01-01T00:00:00.000Z";
+
+    fn of_user(id: u64, expires: Option<&str>) -> Option<Value> {
+        Some(json!({ "user": { "id": id }, "cookie": { "originalMaxAge": 1_000, "expires": expires } }))
+    }
+
+    async fn login_of(logins: &CookieLogins) -> UserLogin {
+        match logins.identify(Some(&signed("new"))).await {
+            Ok(Login::User(login)) => login,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_login_ends_when_it_is_gone_has_expired_or_is_of_another_user() {
+        let store = Arc::new(Kept::default());
+        let logins = logins(&store);
+        *store.login.lock() = of_user(1, Some("2999-01-01T00:00:00.000Z"));
+        let login = login_of(&logins).await;
+        assert_eq!(login.expires, Some(32_472_144_000_000));
+        assert_eq!(logins.look_again(&login).await, Ok(Some(login.clone())));
+        for over in [
+            None,
+            of_user(2, None),
+            of_user(1, Some(LONG_AGO)),
+            Some(json!({})),
+        ] {
+            store.login.lock().clone_from(&over);
+            assert_eq!(logins.look_again(&login).await, Ok(None), "{over:?}");
+        }
+        store.away.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(logins.look_again(&login).await.is_err(), "nobody knows");
+        assert!(!format!("{login:?}").contains("abc"));
+    }
+
+    #[tokio::test]
+    async fn a_login_that_is_used_is_extended_in_the_store_alone() {
+        let store = Arc::new(Kept::default());
+        let logins = logins(&store);
+        *store.login.lock() = of_user(1, Some(LONG_AGO));
+        *store.kept_for.lock() = Some(Duration::from_secs(100));
+        let login = login_of(&logins).await;
+        let left = login.expires.unwrap() - wall_clock_milliseconds();
+        assert!((90_000..=100_000).contains(&left), "{left}");
+        *store.kept_for.lock() = None;
+        assert_eq!(
+            logins.look_again(&login).await,
+            Ok(None),
+            "kept for ever, so its own word counts"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Who a client is: by its token, else by the login cookie of a web application, else nobody.
 //!
 //! - [`token`]: JSON Web Tokens, checked with [`keys`] of the settings or of a set that is fetched ([`jwks`], [`jwks_url`])
-//! - [`cookies`]: logins that an application keeps in a store of its own
+//! - [`cookies`]: logins that an application keeps in a store of its own, and may end or extend at any time
 //! - [`refused`]: why it is not known
 //!
 //! Nothing here knows Socket.IO or Redis: the transport brings what the client sent, and whoever starts the gateway
@@ -18,7 +18,9 @@ mod percent;
 mod refused;
 mod token;
 
-pub use cookies::{CookieLogins, CookieSecrets, LoginStore, LoginStoreAway};
+use std::sync::Arc;
+
+pub use cookies::{CookieLogins, CookieSecrets, LoginStore, LoginStoreAway, Recheck, UserLogin};
 pub use jwks::{Jwks, JwksSettings, KeySource};
 pub use jwks_url::{InvalidJwksUrl, JwksUrl};
 pub use keys::{InvalidKey, Key};
@@ -44,8 +46,10 @@ pub struct Identities {
 pub struct Identified {
     /// Who it is.
     pub identity: Identity,
-    /// When this ends, in milliseconds since 1970.
+    /// When its token ends, in milliseconds since 1970.
     pub expires: Option<u64>,
+    /// The login it is known by, which may end at any time.
+    pub login: Option<UserLogin>,
 }
 
 impl Identities {
@@ -65,13 +69,14 @@ impl Identities {
             Some(logins) => Some(logins.identify(cookies).await?),
         };
         let (code, message) = match login {
-            Some(Login::User(user)) => {
+            Some(Login::User(login)) => {
                 return Ok(Identified {
                     identity: Identity {
-                        user: Some(user),
+                        user: Some(Arc::clone(&login.user)),
                         ..Identity::default()
                     },
                     expires: None,
+                    login: Some(login),
                 });
             }
             _ if anonymous => return Ok(Identified::default()),

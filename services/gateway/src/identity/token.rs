@@ -247,6 +247,7 @@ fn identified(claims: Claims) -> Result<Identified, Unidentified> {
             rooms: rooms.into(),
         },
         expires: claims.exp.map(milliseconds),
+        login: None,
     })
 }
 

@@ -12,6 +12,7 @@ use super::{
     flow::{Closed, Sender},
     handshake::{HandshakeCode, HandshakeRefusal},
     limits::EventLimits,
+    login::SessionLogin,
     packet::Packet,
     requests::Line,
     session::{Asked, EngineSocket, Session, State, close_transport},
@@ -85,7 +86,11 @@ async fn ask_for_session(
     let cookies = cookies.and_then(|cookies| cookies.to_str().ok());
     let identities = &shared.settings.identities;
     let identified = identities.identify(token, cookies, anonymous).await?;
-    let Identified { identity, expires } = identified;
+    let Identified {
+        identity,
+        expires,
+        login,
+    } = identified;
     let place = shared.limits.enter(identity.user.as_ref());
     // A client that comes back, while its former session may not have been missed yet, is not told to stay away.
     let place = place.map_err(|refusal| refusal.passing(!since.is_empty()))?;
@@ -115,6 +120,7 @@ async fn ask_for_session(
         line: Line::default(),
         events: EventLimits::new(&shared.settings),
         expiry: Expiry::new(expires),
+        login: SessionLogin::new(login),
         acknowledgements: acknowledges.then(|| Acknowledgements::new(&shared.acknowledgements)),
         _place: place,
         shared: Arc::clone(shared),

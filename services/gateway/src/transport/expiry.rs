@@ -43,6 +43,7 @@ pub(super) async fn write_until_expired(session: &Session, outbox: &OutboxReceiv
     tokio::select! {
         biased;
         () = session.expired() => CloseReason::TokenExpired,
+        () = session.login_ended() => CloseReason::LoginEnded,
         reason = write(session, outbox) => reason,
     }
 }
@@ -55,6 +56,7 @@ impl Session {
             Ok(identified) => {
                 self.handle.change_rooms(identified.identity.rooms).await?;
                 self.expiry.0.send_replace(identified.expires);
+                self.login.replace();
                 ok(Refreshed {
                     expires: identified.expires,
                 })

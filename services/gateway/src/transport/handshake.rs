@@ -35,6 +35,8 @@ pub enum HandshakeCode {
     ConnectRate,
     /// The gateway holds as many as it may.
     GatewayFull,
+    /// The broker's memory is nearly full.
+    MemoryFull,
     /// The gateway is on its way out.
     Draining,
     /// The gateway can't take it in now.
@@ -52,6 +54,7 @@ impl HandshakeCode {
             Self::TooManySessions,
             Self::ConnectRate,
             Self::GatewayFull,
+            Self::MemoryFull,
             Self::Draining,
             Self::Unavailable,
         ];
@@ -69,6 +72,7 @@ impl HandshakeCode {
             Self::TooManySessions => "too_many_sessions",
             Self::ConnectRate => "connect_rate",
             Self::GatewayFull => "gateway_full",
+            Self::MemoryFull => "memory_full",
             Self::Draining => "draining",
             Self::Unavailable => "unavailable",
         }
@@ -78,7 +82,9 @@ impl HandshakeCode {
     const fn is_passing(self) -> bool {
         match self {
             Self::Identity(code) => code.is_outage(),
-            Self::ConnectRate | Self::GatewayFull | Self::Draining | Self::Unavailable => true,
+            Self::ConnectRate | Self::GatewayFull | Self::MemoryFull | Self::Draining | Self::Unavailable => {
+                true
+            }
             _ => false,
         }
     }
@@ -88,6 +94,7 @@ impl From<RefusalCode> for HandshakeCode {
     fn from(code: RefusalCode) -> Self {
         match code {
             RefusalCode::Full => Self::GatewayFull,
+            RefusalCode::MemoryFull => Self::MemoryFull,
             RefusalCode::Draining => Self::Draining,
             _ => Self::Unavailable,
         }

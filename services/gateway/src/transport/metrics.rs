@@ -5,7 +5,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, core::Collector,
 };
 
-use super::handshake::HandshakeCode;
+use super::{handshake::HandshakeCode, login::LoginLook};
 use crate::{hub::RefusalCode, latency::seconds_since};
 
 /// What clients can ask for, as a label.
@@ -22,6 +22,7 @@ pub struct TransportMetrics {
     pub(super) requests_refused: IntCounterVec,
     pub(super) written_bytes: IntCounter,
     forwarded: IntCounterVec,
+    login_looks: IntCounterVec,
     delivery_seconds: Histogram,
 }
 
@@ -113,6 +114,16 @@ impl TransportMetrics {
         for outcome in ForwardOutcome::ALL {
             forwarded.with_label_values(&[outcome.as_str()]);
         }
+        let login_looks = IntCounterVec::new(
+            named(
+                "login_looks_total",
+                "Looks at the logins of sessions that are known by a cookie, by outcome.",
+            ),
+            &["outcome"],
+        )?;
+        for look in LoginLook::ALL {
+            login_looks.with_label_values(&[look.as_str()]);
+        }
         for request in REQUESTS {
             requests.with_label_values(&[request]);
         }
@@ -125,9 +136,10 @@ impl TransportMetrics {
              What a session gets later because it was not there or did not read is not in it.",
         ));
         let delivery_seconds = Histogram::with_opts(delivery_seconds.buckets(LATENCY_BUCKETS.to_vec()))?;
-        let all: [Box<dyn Collector>; 7] = [
+        let all: [Box<dyn Collector>; 8] = [
             Box::new(delivery_seconds.clone()),
             Box::new(forwarded.clone()),
+            Box::new(login_looks.clone()),
             Box::new(connections.clone()),
             Box::new(handshakes_refused.clone()),
             Box::new(requests.clone()),
@@ -144,12 +156,17 @@ impl TransportMetrics {
             requests_refused,
             written_bytes,
             forwarded,
+            login_looks,
             delivery_seconds,
         })
     }
 
     pub(super) fn forwarded(&self, outcome: ForwardOutcome) {
         self.forwarded.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    pub(super) fn looked_at_login(&self, look: LoginLook) {
+        self.login_looks.with_label_values(&[look.as_str()]).inc();
     }
 
     /// A message that was accepted then (milliseconds since 1970) was handed to a session's connection.

@@ -33,6 +33,7 @@ mod incoming;
 mod io;
 mod limits;
 mod listener;
+mod login;
 mod metrics;
 mod origin;
 mod packet;

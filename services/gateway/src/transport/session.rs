@@ -22,6 +22,7 @@ use super::{
     handshake::{Auth, HandshakeRefusal},
     incoming::Partial,
     limits::{EventLimits, Place},
+    login::SessionLogin,
     packet::Packet,
     requests::Line,
     websocket::Wire,
@@ -70,6 +71,8 @@ pub(super) struct Session {
     pub(super) events: EventLimits,
     /// When the session's identity ends; a refresh moves it.
     pub(super) expiry: Expiry,
+    /// The application's login it is known by, if it is by one.
+    pub(super) login: SessionLogin,
     /// Where the client wants to be asked for acknowledgements.
     pub(super) acknowledgements: Option<Acknowledgements>,
     pub(super) _place: Place,

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use carillon_broker::{
     Append, AppendOutcome, Broker, Channels, Fenced, FencingToken, Incarnation, Leases, Life, MemoryBroker,
-    NewMessage, NewestQuery, Queue, Record, RecordEntry, Rooms,
+    MemoryGate, MemoryLimits, NewMessage, NewestQuery, Queue, Record, RecordEntry, Rooms,
     memory::{MemoryOptions, ops},
 };
 use carillon_gateway::hub::{
@@ -24,11 +24,31 @@ pub(crate) fn room(name: &str) -> Room {
     Room::new(name).unwrap()
 }
 
+/// What a hub may hold.
+#[derive(Clone, Copy)]
+struct Limits {
+    outbox_bytes: usize,
+    outboxes_bytes: usize,
+    newest_waiting: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            outbox_bytes: 1 << 20,
+            outboxes_bytes: 256 << 20,
+            newest_waiting: 1024,
+        }
+    }
+}
+
 pub(crate) struct Fixture {
     pub(crate) broker: MemoryBroker,
     pub(crate) hub: Hub,
+    pub(crate) memory_gate: MemoryGate,
     pub(crate) outbox_bytes: usize,
     pub(crate) newest_waiting: usize,
+    pub(crate) outboxes_bytes: usize,
     rules: String,
     registry: Registry,
     policy: watch::Sender<Arc<Policy>>,
@@ -52,14 +72,17 @@ impl Fixture {
     }
 
     async fn with_broker(broker: MemoryBroker, rules: &str) -> Self {
-        let (outbox_bytes, newest_waiting) = (1 << 20, 1024);
-        let (registry, policy, hub, tasks) = start(&broker, rules, outbox_bytes, newest_waiting);
+        let memory_gate = MemoryGate::new(MemoryLimits::default()).unwrap();
+        let limits = Limits::default();
+        let (registry, policy, hub, tasks) = start(&broker, &memory_gate, rules, limits);
         let rules = rules.to_owned();
         let fixture = Self {
             broker,
             hub,
-            outbox_bytes,
-            newest_waiting,
+            memory_gate,
+            outbox_bytes: limits.outbox_bytes,
+            outboxes_bytes: limits.outboxes_bytes,
+            newest_waiting: limits.newest_waiting,
             rules,
             registry,
             policy,
@@ -71,8 +94,13 @@ impl Fixture {
     }
 
     pub(crate) async fn restart(&mut self) {
+        let limits = Limits {
+            outbox_bytes: self.outbox_bytes,
+            outboxes_bytes: self.outboxes_bytes,
+            newest_waiting: self.newest_waiting,
+        };
         (self.registry, self.policy, self.hub, self._tasks) =
-            start(&self.broker, &self.rules, self.outbox_bytes, self.newest_waiting);
+            start(&self.broker, &self.memory_gate, &self.rules, limits);
         self.until(|fixture| fixture.hub.incarnation().is_some()).await;
     }
 
@@ -327,18 +355,20 @@ fn policy(rules: &str) -> Policy {
 
 fn start(
     broker: &MemoryBroker,
+    memory_gate: &MemoryGate,
     rules: &str,
-    outbox_bytes: usize,
-    newest_waiting: usize,
+    limits: Limits,
 ) -> (Registry, watch::Sender<Arc<Policy>>, Hub, HubTasks) {
     let registry = Registry::new();
     let (sender, policy) = watch::channel(Arc::new(policy(rules)));
     let (hub, tasks) = Hub::start(HubParts {
         broker: Arc::new(broker.clone()),
+        memory_gate: memory_gate.clone(),
         policy,
         settings: HubSettings {
-            outbox_bytes,
-            newest_waiting,
+            outbox_bytes: limits.outbox_bytes,
+            newest_waiting: limits.newest_waiting,
+            outboxes_bytes: limits.outboxes_bytes,
             ..HubSettings::new("gateway")
         },
         metrics: HubMetrics::new(&registry).unwrap(),

@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // metrics are floats
 
+mod budget;
 mod fixture;
 mod looking_back;
+mod memory_gate;
 mod presence;
 mod rebalance;
 

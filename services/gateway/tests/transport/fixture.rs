@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use carillon_broker::{
-    Append, Broker, Channels, Fenced, Incarnation, Leases, MemoryBroker, NewMessage, Queue, Record,
-    RecordEntry, memory::MemoryOptions,
+    Append, Broker, Channels, Fenced, Incarnation, Leases, MemoryBroker, MemoryGate, MemoryLimits,
+    NewMessage, Queue, Record, RecordEntry, memory::MemoryOptions,
 };
 use carillon_gateway::{
     hub::{Hub, HubMetrics, HubMutations, HubParts, HubSettings, HubTasks},
@@ -69,6 +69,7 @@ impl Gateway {
         adjust(&mut hub_settings);
         let (hub, tasks) = Hub::start(HubParts {
             broker: Arc::new(broker.clone()),
+            memory_gate: MemoryGate::new(MemoryLimits::NONE).unwrap(),
             policy: policy.clone(),
             settings: hub_settings,
             metrics: HubMetrics::new(&registry).unwrap(),

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use carillon_broker::{
     Append, AppendOutcome, BrokerError, Fenced, FencingToken, Health, Incarnation, Life, Lives, MemoryBroker,
-    MemoryOptions, Pressure, Queue, QueueReader, Record, RecordOutcome, Result,
+    MemoryGate, MemoryLimits, MemoryOptions, Pressure, Queue, QueueReader, Record, RecordOutcome, Result,
 };
 use carillon_chassis::metrics::Metrics;
 use carillon_ingest::{Ingest, IngestMetrics, IngestSettings, serve, serve_grpc};
@@ -168,11 +168,10 @@ impl Health for Faulty {
     }
 
     async fn pressure(&self) -> Result<Pressure> {
-        self.pressure
-            .lock()
-            .unwrap()
-            .clone()
-            .map(|memory| Pressure { memory })
+        self.pressure.lock().unwrap().clone().map(|memory| Pressure {
+            memory,
+            complete: true,
+        })
     }
 
     async fn check(&self) -> Result<()> {
@@ -294,12 +293,15 @@ impl Fixture {
             check: Mutex::new(Ok(())),
         });
         let metrics = Metrics::new().unwrap();
+        let memory_gate = MemoryGate::new(MemoryLimits::default()).unwrap();
+        memory_gate.register(metrics.registry()).unwrap();
         let (policy, policies) = watch::channel(Arc::new(Policy::permissive()));
         let ingest = Ingest::new(
             settings,
             partitions,
             broker.clone(),
             broker.clone(),
+            memory_gate,
             policies,
             IngestMetrics::new(&metrics).unwrap(),
         );

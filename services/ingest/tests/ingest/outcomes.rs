@@ -152,7 +152,7 @@ async fn above_its_share_of_memory_nothing_is_accepted() {
     *fixture.broker.pressure.lock().unwrap() = Ok(0.81);
     let line = |share: &str| {
         let text = fixture.metrics.encode().unwrap();
-        text.contains(&format!("carillon_ingest_redis_memory_ratio {share}\n"))
+        text.contains(&format!("carillon_redis_memory_ratio {share}\n"))
     };
     until(|| line("0.81")).await;
     fixture

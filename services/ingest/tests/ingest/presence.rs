@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use carillon_broker::{
-    Incarnation, Member, Membership, MemoryBroker, MemoryOptions, Presence, PresenceStatement, ServiceKind,
+    Incarnation, Member, Membership, MemoryBroker, MemoryGate, MemoryLimits, MemoryOptions, Presence,
+    PresenceStatement, ServiceKind,
 };
 use carillon_chassis::metrics::Metrics;
 use carillon_ingest::{Ingest, IngestMetrics, IngestSettings, router};
@@ -30,6 +31,7 @@ async fn producers_may_know_who_is_in_the_rooms_they_send_to() {
         partitions,
         Arc::new(broker.clone()),
         Arc::new(broker.clone()),
+        MemoryGate::new(MemoryLimits::default()).unwrap(),
         policy,
         IngestMetrics::new(&Metrics::new().unwrap()).unwrap(),
     )

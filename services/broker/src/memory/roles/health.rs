@@ -29,7 +29,10 @@ impl Health for MemoryBroker {
                 })
             })
             .fold(0.0, f64::max);
-        Ok(Pressure { memory: fullest })
+        Ok(Pressure {
+            memory: fullest,
+            complete: true,
+        })
     }
 
     async fn check(&self) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use carillon_broker::{BrokerError, Life, Presence, PresenceStatement, SharedBroker};
+use carillon_broker::{BrokerError, Growth, Life, MemoryGate, Presence, PresenceStatement, SharedBroker};
 use carillon_model::Partition;
 use futures::stream::{self, StreamExt};
 use tokio::{sync::Notify, time::Instant};
@@ -19,12 +19,15 @@ const SIDE_BY_SIDE: usize = 8;
 /// Rooms in one call, and people after which it is full.
 const ROOMS_PER_CALL: usize = 64;
 const PEOPLE_PER_CALL: usize = 5_000;
+/// How long people who came wait while the broker's memory is nearly full.
+const MEMORY_RETRY: Duration = Duration::from_secs(1);
 /// How long changes are gathered.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// The task.
 pub(in crate::hub) struct PresenceKeeper {
     pub(in crate::hub) broker: SharedBroker,
+    pub(in crate::hub) memory_gate: MemoryGate,
     pub(in crate::hub) desk: Arc<PresenceDesk>,
     pub(in crate::hub) standing: Standing,
     pub(in crate::hub) settings: HubSettings,
@@ -71,14 +74,50 @@ impl PresenceKeeper {
                 }
                 own.take_unstated()
             };
+            let (statements, waiting) = self.within_memory(statements);
             let calls = self.calls(statements, &mut number);
             let failed = self.state(calls).await;
-            retry = failed.then(|| Instant::now() + self.settings.retry);
+            let retries = [
+                failed.then_some(self.settings.retry),
+                waiting.then_some(MEMORY_RETRY),
+            ];
+            retry = retries
+                .into_iter()
+                .flatten()
+                .min()
+                .map(|pause| Instant::now() + pause);
             let rooms = self.desk.own.lock().len();
             self.metrics
                 .presence_rooms
                 .set(i64::try_from(rooms).unwrap_or(i64::MAX));
         }
+    }
+
+    /// While the broker's memory is nearly full, whoever came is stated later; who went, and what was stated before, is
+    /// stated still. `true`: something waits.
+    fn within_memory(&self, statements: Vec<PresenceStatement>) -> (Vec<PresenceStatement>, bool) {
+        let grows = |statement: &PresenceStatement| {
+            !statement.whole && statement.people.iter().any(|(_, count)| count.is_some())
+        };
+        if !statements.iter().any(grows) || self.memory_gate.ask(Growth::Presence).is_ok() {
+            return (statements, false);
+        }
+        let mut own = self.desk.own.lock();
+        let mut stated = Vec::new();
+        for statement in statements {
+            if !grows(&statement) {
+                stated.push(statement);
+                continue;
+            }
+            let PresenceStatement { room, whole, people } = statement;
+            let (came, went): (Vec<_>, Vec<_>) = people.into_iter().partition(|(_, count)| count.is_some());
+            let of = |room, people| PresenceStatement { room, whole, people };
+            own.was_not_stated(of(room.clone(), came));
+            if !went.is_empty() {
+                stated.push(of(room, went));
+            }
+        }
+        (stated, true)
     }
 
     fn calls(&self, statements: Vec<PresenceStatement>, number: &mut u64) -> Vec<Call> {

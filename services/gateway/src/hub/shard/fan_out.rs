@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 
 use super::{SessionKey, Shard, member::Standing, sessions::Session};
 use crate::hub::{
-    outbox::{CloseReason, CursorNote, Delivery},
+    outbox::{CloseReason, CursorNote, Delivery, NoRoom},
     ticks::Tick,
     traces::Arrival,
 };
@@ -44,8 +44,8 @@ pub(super) enum Pushed {
     Queued,
     /// The session has it already, or is not to get it.
     Passed,
-    /// The outbox is full.
-    Full,
+    /// There is no room for it.
+    Full(NoRoom),
 }
 
 impl Shard {
@@ -148,8 +148,8 @@ impl Shard {
                 );
             }
             match (self.push(key, delivery, true), &arrival.span) {
-                (Pushed::Full, _) => {
-                    self.fell_behind(key, walk, delivery.weight);
+                (Pushed::Full(why), _) => {
+                    self.fell_behind(key, walk, delivery.weight, why);
                     return;
                 }
                 (Pushed::Queued, Some(span)) => span.queued(),
@@ -176,8 +176,8 @@ impl Shard {
             self.passed_over.insert(key);
             return Pushed::Passed;
         }
-        if !session.outbox.push(delivery, live) {
-            return Pushed::Full;
+        if let Err(why) = session.outbox.push(delivery, live) {
+            return Pushed::Full(why);
         }
         membership.position = delivery.offset;
         if delivery.message.copies > 1 {
@@ -190,7 +190,7 @@ impl Shard {
         Pushed::Queued
     }
 
-    fn fell_behind(&mut self, key: SessionKey, walk: &FanOut, weight: usize) {
+    fn fell_behind(&mut self, key: SessionKey, walk: &FanOut, weight: usize, why: NoRoom) {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
         };
@@ -205,8 +205,15 @@ impl Shard {
             lenient(walk.slow)
         };
         self.around.metrics.fell_behind.inc();
+        let closes = match why {
+            NoRoom::Outbox => CloseReason::SlowReader,
+            NoRoom::Budget => {
+                self.around.metrics.over_budget.inc();
+                CloseReason::MemoryBudget
+            }
+        };
         match slow {
-            SlowSessions::Close => session.close(CloseReason::SlowReader),
+            SlowSessions::Close => session.close(closes),
             SlowSessions::CatchUp => set_aside(session, &walk.room, Standing::Full),
             SlowSessions::Latest => set_aside(session, &walk.room, Standing::Skipping),
         }

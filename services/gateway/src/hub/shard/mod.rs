@@ -10,6 +10,7 @@
 //! - [`sessions`]: connecting, joining, leaving
 //! - [`fan_out`]: frames to members, in slices
 //! - [`looking_back`]: sessions that read history, and joins that rewind
+//! - [`relief`]: what is done while outboxes fill the memory set for them
 //! - [`presence`]: who of it is in rooms with presence
 //! - [`recovery`]: answers of Redis: routes, pages, catch-ups
 //! - [`reading`], [`judgement`], [`positions`], [`doubts`]: what an answer means, for a session and for a room
@@ -23,6 +24,7 @@ mod positions;
 mod presence;
 mod reading;
 mod recovery;
+mod relief;
 mod room;
 mod sessions;
 mod signals;
@@ -34,6 +36,7 @@ use std::{
     time::Duration,
 };
 
+use carillon_broker::MemoryGate;
 use carillon_model::{
     PartitionCount, Room,
     collections::LookupMap,
@@ -51,6 +54,7 @@ pub(super) use signals::{SessionKey, Signals};
 use self::{fan_out::FanOut, room::ShardRoom, sessions::Session, signals::Raised};
 use super::{
     HubSettings,
+    budget::OutboxBudget,
     history::{HistoryRequests, Page},
     metrics::HubMetrics,
     mutations::HubMutations,
@@ -254,6 +258,9 @@ pub(super) struct Surroundings {
     pub(super) partitions: PartitionCount,
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     pub(super) routes: Arc<RouteTable>,
+    pub(super) memory_gate: MemoryGate,
+    /// What all outboxes share.
+    pub(super) outboxes: Arc<OutboxBudget>,
     pub(super) presence: Arc<PresenceDesk>,
     pub(super) history: Arc<HistoryRequests>,
     pub(super) newest: Arc<NewestRequests>,
@@ -308,6 +315,7 @@ impl Shard {
                 raised = inbox.signals.take() => self.raised(raised),
                 _ = notes.tick() => {
                     self.tell_passed_over();
+                    self.relieve_memory();
                     self.look_again();
                     self.review_presence();
                 }

@@ -148,7 +148,7 @@ impl Shard {
         self.set_position(key, name, cursor);
         self.judged(key, name, true);
         for delivery in &missed {
-            if self.push(key, delivery, false) == Pushed::Full {
+            if matches!(self.push(key, delivery, false), Pushed::Full(_)) {
                 self.wait_for_room(key, name, delivery.weight);
                 return true;
             }
@@ -212,7 +212,7 @@ impl Shard {
                 self.set_position(key, name, prev);
                 self.tell(key, name, false);
             }
-            if self.push(key, delivery, false) == Pushed::Full {
+            if matches!(self.push(key, delivery, false), Pushed::Full(_)) {
                 self.wait_for_room(key, name, delivery.weight);
                 return;
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use carillon_broker::Growth;
 use carillon_chassis::metrics::GaugeGuard;
 use carillon_model::{MessageId, Offset, Room, RoomKind};
 use indexmap::{IndexMap, IndexSet};
@@ -124,6 +125,14 @@ impl Shard {
             let _ = reply.send(Err(refusal));
             return;
         }
+        let joins = self
+            .sessions
+            .get(&key)
+            .is_some_and(|session| !session.rooms.contains_key(room));
+        if joins && let Err(refusal) = self.may_grow(room) {
+            let _ = reply.send(Err(refusal));
+            return;
+        }
         let Some(reply) = self.wait_for_rewind(key, room, reply) else {
             return;
         };
@@ -199,6 +208,16 @@ impl Shard {
             ));
         }
         Ok(())
+    }
+
+    /// A room that nobody of this gateway is in needs a route, and that is memory of the broker.
+    fn may_grow(&self, room: &Room) -> Result<(), Refusal> {
+        let here = self.rooms.get(room).is_some_and(|room| !room.members.is_empty());
+        if here || self.around.routes.shards_of(room) != 0 {
+            return Ok(());
+        }
+        let asked = self.around.memory_gate.ask(Growth::Room);
+        asked.map_err(Refusal::memory_full)
     }
 
     fn begin_join(

@@ -28,9 +28,16 @@ pub(in crate::hub) struct Signals {
 
 /// What was taken out at once.
 #[derive(Debug, Default)]
-pub(super) struct Raised {
+pub(in crate::hub) struct Raised {
     pub(super) gone: IndexMap<SessionKey, Option<CloseReason>>,
     pub(super) drained: IndexSet<SessionKey>,
+}
+
+#[cfg(test)]
+impl Raised {
+    pub(in crate::hub) fn drained_count(&self) -> usize {
+        self.drained.len()
+    }
 }
 
 impl Signals {
@@ -52,7 +59,7 @@ impl Signals {
     }
 
     /// Waits until something was raised and takes all of it. Cancel safe.
-    pub(super) async fn take(&self) -> Raised {
+    pub(in crate::hub) async fn take(&self) -> Raised {
         loop {
             let raised = self.raised.notified();
             {
