@@ -2,17 +2,11 @@
 import { after } from 'node:test';
 import { io } from 'socket.io-client';
 import { remember } from './canaries.js';
+import { compare } from './offsets.js';
 
 // A test that fails leaves its clients behind; they must not keep its process.
 const open = new Set();
 after(() => open.forEach((client) => client.close()));
-
-const parts = (offset) => offset.split('-').map(BigInt);
-export const compare = (a, b) => {
-  const [am, as] = parts(a);
-  const [bm, bs] = parts(b);
-  return am === bm ? Number(as - bs) : Number(am - bm);
-};
 
 /** What a client got and was told, and the audit of it. */
 export class Record {

@@ -50,7 +50,7 @@ export class Child {
 
 /** A Carillon service that listens on ports of its own. */
 export class Service extends Child {
-  static async start(kind, settings = {}, { ready = true } = {}) {
+  static async start(kind, settings = {}, { ready = true, binary = process.env.E2E_BINARY } = {}) {
     const ports = { admin: await freePort(), gateway: await freePort(), ingest: await freePort(), grpc: await freePort() };
     const env = {
       CARILLON_ADMIN__LISTEN: `127.0.0.1:${ports.admin}`,
@@ -64,7 +64,7 @@ export class Service extends Child {
       CARILLON_LOG__LEVEL: 'trace',
       ...settings,
     };
-    const service = new Service(`${kind}-${ports.admin}`, process.env.E2E_BINARY, [kind], env, logs);
+    const service = new Service(`${kind}-${ports.admin}`, binary, [kind], env, logs);
     startedAt(service.log, env.CARILLON_LOG__LEVEL);
     service.url = `http://127.0.0.1:${ports.gateway}`;
     service.ingest = `http://127.0.0.1:${ports.ingest}`;

@@ -1,14 +1,21 @@
-// A TCP proxy that breaks connections: cut with a reset, or a black hole that stands open and carries nothing.
+// A TCP proxy that breaks connections: cut with a reset, or a black hole that stands open and carries nothing. It can
+// also be slow: with a delay, or with so many bytes per second.
 import net from 'node:net';
+import { Pace } from './pace.js';
 
 /** Ends a connection with a reset. One that has said its end, or not begun, can't be; Node would keep it for ever. */
 const reset = (socket) => (socket.connecting || socket.writableEnded ? socket.destroy() : socket.resetAndDestroy());
 
 /** One connection through the proxy: `{ client, server, hole }`. What a hole swallows waits in it. */
 export class Proxy {
-  /** @param {number} port where to */
+  /** @param {number | (() => number)} port where to; asked for each connection */
   static async start(port) {
     const proxy = new Proxy();
+    /** Where new connections go. */
+    proxy.target = port;
+    /** Milliseconds that bytes take on their way, and bytes per second that pass, in each direction. */
+    proxy.lag = 0;
+    proxy.rate = Infinity;
     proxy.pairs = new Set();
     /** With it, new connections are reset at once. */
     proxy.refusing = false;
@@ -20,19 +27,25 @@ export class Proxy {
         reset(client);
         return;
       }
-      const server = net.connect(port, '127.0.0.1');
-      const pair = { client, server, hole: false, seen: undefined };
+      const to = typeof proxy.target === 'function' ? proxy.target() : proxy.target;
+      const server = net.connect(to, '127.0.0.1');
+      const pair = { client, server, to, hole: false, seen: undefined };
       proxy.pairs.add(pair);
       proxy.opened += 1;
       proxy.greet?.(pair);
       const forward = (from, to, name) => {
-        from.on('data', (bytes) => {
+        const hold = (released) => {
+          from.pause();
+          released(() => { if (!pair.hole) from.resume(); });
+        };
+        const pace = new Pace(proxy, (bytes) => {
+          if (!to.destroyed && !to.write(bytes)) hold((resume) => to.once('drain', resume));
+        }, hold);
+        from.on('data', (read) => {
+          const bytes = proxy.alter?.(name, read, pair) ?? read;
           const passes = proxy.watch?.(name, bytes, pair) ?? true;
           if (passes === false) return;
-          if (!to.write(passes === true ? bytes : bytes.subarray(0, passes))) {
-            from.pause();
-            to.once('drain', () => { if (!pair.hole) from.resume(); });
-          }
+          pace.send(passes === true ? bytes : bytes.subarray(0, passes));
         });
         // A hole stands open on the other side, whatever becomes of this one.
         const end = () => {
@@ -87,6 +100,20 @@ export class Proxy {
     pair.client.pause();
     pair.server.pause();
     this.dark.push(pair);
+  }
+
+  /**
+   * From now on the clients' ends stand open and nobody is behind them: the other side is gone without a word, as after
+   * a power cut. Gives those connections; new ones are made as ever.
+   */
+  halve() {
+    const halved = [...this.pairs].filter((pair) => !pair.hole);
+    for (const pair of halved) {
+      pair.hole = true;
+      pair.server.destroy();
+      pair.client.removeAllListeners('data').resume();
+    }
+    return halved;
   }
 
   /** New connections carry something again. Those that were swallowed stay so. */

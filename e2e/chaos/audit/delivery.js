@@ -1,0 +1,76 @@
+// What each client got of each room, held against what was accepted: lost, doubled, disordered.
+import { compare, within } from '../../lib/offsets.js';
+
+/** Whether a client was told of a loss of this message: that something is missing where it was. */
+export function told({ told: claims }, message, held) {
+  return claims.some(({ recovered, before, offset, at }) => {
+    if (recovered || before === undefined) return false;
+    if (within(message.offset, before, offset)) return true;
+    // What the server lost may have stood higher than where it goes on.
+    return !held && compare(message.offset, before) > 0 && message.answered < at;
+  });
+}
+
+/** Whether a client was told that nothing was missing where this message was. */
+export const assured = ({ told: claims }, message) => claims.some(({ recovered, before, offset }) => recovered && before !== undefined && within(message.offset, before, offset));
+
+/** Messages that are missing at a client although it was owed them. */
+export function missing(seat, ledger) {
+  const seen = new Set(seat.got.map(({ n }) => n));
+  if (seat.base === undefined) return [];
+  return ledger.accepted(seat.room).filter(({ n, offset }) => !seen.has(n) && compare(offset, seat.base) > 0);
+}
+
+/** What the server itself lost: accepted, and not there at the end. */
+export function serverLost(ledger) {
+  return [...ledger.sent.keys()].flatMap((room) => ledger.accepted(room)).filter((message) => ledger.holds(message) === false);
+}
+
+/** @param {import('./ledger.js').Ledger} ledger @param {import('./timeline.js').Timeline} timeline */
+export function delivery(ledger, timeline, { mayLose }) {
+  const violations = [];
+  const counts = { deliveries: 0, lost: 0, doubled: 0, disordered: 0, told: 0, false_true: 0 };
+  const explained = { redis_lost: 0, redis_doubled: 0 };
+  const blame = (kind, count, { client, room }, text) => {
+    counts[count] += 1;
+    violations.push({ kind, client, room, text });
+  };
+  const excused = (at) => mayLose && timeline.mayLose(at);
+
+  for (const message of serverLost(ledger)) {
+    if (excused(message.answered)) explained.redis_lost += 1;
+    else blame('lost on the server', 'lost', { room: message.room }, `message ${message.n} at ${message.offset} was accepted and is not there, and Redis had no reason to lose it`);
+  }
+  for (const seat of ledger.seats) {
+    const first = new Map();
+    let place;
+    let highest = 0;
+    for (const event of seat.events) {
+      if (event.kind === 'told') {
+        // Only a told loss may lead back.
+        if (!event.recovered) [place, highest] = [event.offset, 0];
+        continue;
+      }
+      counts.deliveries += 1;
+      const before = first.get(event.n);
+      if (before) {
+        const gone = ledger.holds({ room: seat.room, offset: before.offset }) === false;
+        if (gone && excused(before.at)) explained.redis_doubled += 1;
+        else blame('doubled', 'doubled', seat, `message ${event.n} came at ${before.offset} and at ${event.offset}`);
+      } else if ((place && compare(event.offset, place) <= 0) || event.n < highest) {
+        blame('disordered', 'disordered', seat, `message ${event.n} at ${event.offset} came after ${highest} at ${place}`);
+      }
+      first.set(event.n, before ?? event);
+      highest = Math.max(highest, event.n);
+      place = event.offset;
+    }
+    for (const message of missing(seat, ledger)) {
+      const held = ledger.holds(message);
+      const text = `message ${message.n} at ${message.offset}${held === false ? ', which the server lost,' : ''}`;
+      if (told(seat, message, held)) counts.told += 1;
+      else if (assured(seat, message)) blame('true over a hole', 'false_true', seat, `${text} did not come, and it was told that nothing is missing`);
+      else blame('lost', 'lost', seat, `${text} did not come, and it was told nothing`);
+    }
+  }
+  return { counts, explained, violations };
+}

@@ -1,0 +1,55 @@
+// What was sent and what became of it, and what each client got and was told, out of the log.
+import { compare } from '../../lib/offsets.js';
+
+/** @typedef {{ room: string, n: number, outcome: string, offset?: string, id?: string, at: number, answered: number }} Sent */
+/** @typedef {{ client: string, room: string, base: string | undefined, got: object[], told: object[], events: object[] }} Seat */
+
+export class Ledger {
+  constructor(events) {
+    /** room → messages in the order they were sent @type {Map<string, Sent[]>} */
+    this.sent = new Map();
+    /** A client in a room. @type {Seat[]} */
+    this.seats = [];
+    /** room → what the server holds at the end: `{ offsets, oldest }` */
+    this.held = new Map();
+    const seats = new Map();
+    const seat = ({ client, room }) => {
+      const key = `${client} ${room}`;
+      if (!seats.has(key)) {
+        seats.set(key, { client, room, got: [], told: [], events: [] });
+        this.seats.push(seats.get(key));
+      }
+      return seats.get(key);
+    };
+    for (const event of events) {
+      if (event.kind === 'sent') this.sent.set(event.room, [...(this.sent.get(event.room) ?? []), event]);
+      if (event.kind === 'got') {
+        seat(event).got.push(event);
+        seat(event).events.push(event);
+      }
+      if (event.kind === 'told') {
+        const { told, events: both } = seat(event);
+        told.push(event);
+        both.push(event);
+        // What is above where it began is owed to it.
+        seat(event).base ??= event.offset;
+      }
+      if (event.kind === 'held') {
+        const offsets = [...event.offsets].sort(compare);
+        this.held.set(event.room, { offsets: new Set(offsets), oldest: offsets[0], bounded: event.bounded ?? false });
+      }
+    }
+  }
+
+  accepted(room) {
+    return (this.sent.get(room) ?? []).filter(({ outcome }) => outcome === 'accepted');
+  }
+
+  /** Whether the server holds a message at the end; `undefined` where its history does not reach back so far. */
+  holds({ room, offset }) {
+    const held = this.held.get(room);
+    if (!held) return undefined;
+    if (held.offsets.has(offset)) return true;
+    return held.bounded && (!held.oldest || compare(offset, held.oldest) < 0) ? undefined : false;
+  }
+}

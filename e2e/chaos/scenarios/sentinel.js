@@ -1,0 +1,149 @@
+// A primary with two replicas behind three Sentinels: everything by which another server becomes the primary.
+import { until } from '../../lib/until.js';
+
+const shape = 'sentinel';
+/** What the short form tries of `wait_replicas`, and the long form. */
+const every = { short: [{ wait: 0 }], long: [{ wait: 0 }, { wait: 1 }, { wait: 'all' }, { wait: 1, away: true }] };
+const loses = { loses: true };
+
+export default [
+  {
+    name: 'sentinel-kill',
+    shape,
+    about: 'The primary is killed, and comes back as a replica.',
+    runs: { ...every, short: [{ wait: 0, away: true }] },
+    async run(stage) {
+      const old = await stage.shape.primary();
+      await stage.fault('the primary is killed', async () => {
+        await old.kill();
+        await stage.shape.promoted(old);
+      }, loses);
+      await stage.flowing();
+      await old.restart();
+      await stage.shape.whole();
+      await stage.pass(stage.long ? 10 : 2);
+    },
+  },
+  {
+    name: 'sentinel-stop',
+    shape,
+    about: 'The primary stands still until another one is promoted, and goes on as if nothing had been.',
+    runs: { ...every, short: [{ wait: 'all' }] },
+    async run(stage) {
+      const old = await stage.shape.primary();
+      await stage.fault('the primary stands still', async () => {
+        await old.stop();
+        await stage.shape.promoted(old);
+      }, loses);
+      await stage.flowing();
+      await stage.pass(stage.long ? 20 : 1);
+      old.continue();
+      await until('the old primary is demoted', async () => (await old.isPrimary()) === false, 60_000);
+      await stage.pass(stage.long ? 10 : 2);
+    },
+  },
+  {
+    name: 'sentinel-planned',
+    shape,
+    about: 'Failovers that are asked for, one after the other.',
+    runs: { ...every, short: [{ wait: 1 }] },
+    async run(stage) {
+      for (let n = 0; n < (stage.long ? 4 : 2); n += 1) {
+        await stage.fault(`planned failover ${n + 1}`, () => stage.shape.failover(), loses);
+        await stage.flowing();
+        await stage.shape.whole();
+      }
+    },
+  },
+  {
+    name: 'sentinel-not-demoted',
+    shape,
+    about: 'Another server is promoted while the old primary, out of the Sentinels\' reach, goes on as a primary.',
+    runs: { ...every, short: [{ wait: 'all' }] },
+    async run(stage) {
+      const old = await stage.shape.primary();
+      await stage.fault('the old primary is not demoted', async () => {
+        await old.shun();
+        await stage.shape.promoted(old);
+      }, loses);
+      await stage.pass(stage.long ? 40 : 8);
+      await old.admit();
+      await stage.fault('the old primary is demoted', () => until('the old primary is demoted', async () => (await old.isPrimary()) === false, 60_000), loses);
+      await stage.pass(2);
+    },
+  },
+  {
+    name: 'sentinel-machine-lost',
+    shape,
+    about: 'The machine with the primary and the first Sentinel is lost: both take connections and answer nothing.',
+    runs: { ...every, short: [{ wait: 0 }] },
+    async run(stage) {
+      const old = await stage.shape.primary();
+      const [first] = stage.shape.sentinels;
+      await stage.fault('primary and first Sentinel are silent', async () => {
+        await Promise.all([first.stop(), old.stop()]);
+        await stage.shape.promoted(old);
+      }, loses);
+      await stage.flowing();
+      await stage.pass(stage.long ? 64 : 8);
+      first.continue();
+      old.continue();
+      await stage.shape.whole();
+      await stage.pass(2);
+    },
+  },
+  {
+    name: 'sentinel-silent-sentinel',
+    shape,
+    about: 'The first Sentinel is silent: services that run stay ready, and new ones start.',
+    runs: { short: [{ wait: 0 }], long: [{ wait: 0 }] },
+    async run(stage) {
+      const [first] = stage.shape.sentinels;
+      await first.stop();
+      await stage.pass(stage.long ? 64 : 12);
+      // Nothing is wrong with Redis, so this is no fault: everything has to go on, and what starts has to start.
+      for (const name of ['dispatcher-1', 'gateway-1', 'ingest-0']) {
+        await stage.fault(`${name} is started anew`, async () => {
+          await stage.fleet.leave(name);
+          await stage.fleet.start(name, { ready: false });
+          const ready = await until(`${name} is ready`, () => stage.fleet.isReady(name), stage.patience).catch(() => false);
+          stage.expect(ready, `${name} did not become ready within ${stage.patience} ms while the first Sentinel was silent`);
+        });
+      }
+      await stage.flowing();
+      first.continue();
+      await stage.shape.whole();
+    },
+  },
+  {
+    name: 'sentinel-replica-comes-and-goes',
+    shape,
+    about: 'A third replica is attached under load, and one is taken away.',
+    runs: { short: [{ wait: 1 }], long: [{ wait: 0 }, { wait: 1 }] },
+    async run(stage) {
+      for (let n = 0; n < (stage.long ? 3 : 1); n += 1) {
+        const replica = await stage.shape.attach();
+        await stage.shape.whole();
+        await stage.flowing();
+        await stage.shape.detach(replica);
+        await stage.flowing();
+      }
+    },
+  },
+  {
+    name: 'sentinel-replica-stopped',
+    shape,
+    about: 'One replica stands still while every write waits for all: nothing is accepted, nothing is lost, nobody is declared dead.',
+    runs: { short: [{ wait: 'all' }], long: [{ wait: 'all' }] },
+    async run(stage) {
+      const [replica] = (await Promise.all(stage.shape.data.map(async (server) => [server, await server.isPrimary()]))).filter(([, primary]) => primary === false).map(([server]) => server);
+      await stage.fault('a replica stands still', async () => {
+        await replica.stop();
+        await stage.pass(stage.long ? 30 : 14);
+        replica.continue();
+        await replica.follows();
+      });
+      await stage.flowing();
+    },
+  },
+];
