@@ -10,6 +10,7 @@
 //   sent      { room, n, by, outcome, offset, id, answered }    `at`: the first try; `answered`: its outcome was known
 //   fault     { name, loses, cut } · healed { name }    `loses`: Redis may lose something by it; `cut`: gateways that
 //                                                       really can't reach the primary
+//   lacking {} · ample {}                         fewer replicas are there than every write waits for
 //   held      { room, offsets, bounded }           at the end: what the server holds of a room, and whether it keeps all
 //   queued    { count }                            at the end: what waits in the queues
 //   declared  { service, count }                   at the end: how often a gateway was declared dead

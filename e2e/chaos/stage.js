@@ -26,6 +26,7 @@ export class Stage {
       stage.shape = await shapes[shape](redis);
       // In a Cluster each primary has replicas of its own.
       const replicas = shape === 'cluster' ? 1 : stage.shape.replicas.length;
+      stage.replicas = replicas;
       stage.wait = wait === 'all' ? replicas : wait;
       /** Whether the docs say that Redis may lose something by a promotion. */
       stage.mayLose = stage.wait < replicas || replicas === 0;
@@ -42,10 +43,24 @@ export class Stage {
 
   /** Waits until every client that is there has got, in each of its rooms, something sent from now on. Gives whether it has. */
   async flowing(milliseconds = this.patience) {
+    if (this.lacking) return false;
     const last = new Map();
     for (const { kind, room, n } of this.log.events) if (kind === 'sent') last.set(room, n);
     const clients = this.crowd.present.filter((client) => !client.deaf);
     return until('messages flow', () => clients.every((client) => client.gone || client.rooms.every((room) => (client.last.get(room) ?? 0) > (last.get(room) ?? 0))), milliseconds).then(() => true, () => false);
+  }
+
+  /** Replicas are about to be too few by so many; where every write waits for more than are left, the auditor is told. */
+  lack(count = 1) {
+    if (this.wait <= this.replicas - count || this.lacking) return;
+    this.lacking = true;
+    this.log.add('lacking');
+  }
+
+  /** All replicas are there again. */
+  ample() {
+    if (this.lacking) this.log.add('ample');
+    this.lacking = false;
   }
 
   /** Goes on for a while. Only how much happens depends on it. */

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import test, { after, before } from 'node:test';
-import { Listener, compare } from '../lib/listener.js';
+import { Listener } from '../lib/listener.js';
+import { compare } from '../lib/offsets.js';
 import { Producer } from '../lib/producer.js';
 import { Service } from '../lib/processes.js';
 import { StockClient, libraries, threaded } from '../lib/stock.js';

@@ -14,14 +14,15 @@ export function claims(ledger, limits) {
       counts.claims += 1;
       if (recovered) continue;
       counts.false += 1;
-      const missed = (ledger.sent.get(room) ?? []).filter((message) => {
-        if (message.outcome === 'refused' || (seen.get(message.n) ?? Infinity) < at) return false;
+      const [low, high] = compare(before, offset) < 0 ? [before, offset] : [offset, before];
+      const justified = (ledger.sent.get(room) ?? []).some((message) => {
+        if (message.outcome === 'refused') return false;
         // Where it went to is not known, so it may have been there.
-        if (message.offset === undefined) return message.at < at;
-        const lost = ledger.holds(message) !== true;
-        return lost && (within(message.offset, before, offset) || (compare(message.offset, before) > 0 && message.answered < at));
+        if (message.offset === undefined) return message.at < at && (seen.get(message.n) ?? Infinity) >= at;
+        // Whoever had it before the server lost it is told as well: the server can't know who had it.
+        return ledger.holds(message) !== true && (within(message.offset, low, high) || (compare(message.offset, before) > 0 && message.answered < at));
       });
-      if (missed.length === 0) {
+      if (!justified) {
         counts.needless += 1;
         needless.push({ kind: 'needless false', client, room, text: `told that something is missing from ${before} to ${offset}, and history held all of it` });
       }

@@ -9,7 +9,7 @@ export function joins(events, timeline, limits) {
     if (what !== 'join') continue;
     counts.joins += 1;
     const answer = answers.get(key);
-    const due = timeline.due(at, client);
+    const due = timeline.due(at, { client });
     const took = (answer?.at ?? timeline.end) - due;
     if (took > limits.join) {
       counts.joins_unanswered += 1;

@@ -11,7 +11,7 @@ export function lateness(ledger, timeline, limits) {
     for (const { n, at } of got) {
       const message = sent.get(n);
       if (!message) continue;
-      const late = at - timeline.due(Math.max(message.answered, began), client);
+      const late = at - timeline.due(Math.max(message.answered, began), { client, writes: true });
       counts.latest_ms = Math.max(counts.latest_ms, Math.round(late));
       if (late <= limits.late) continue;
       counts.late += 1;

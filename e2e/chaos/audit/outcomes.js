@@ -9,7 +9,7 @@ export function outcomes(ledger, timeline, limits) {
     for (const message of sent) {
       counts[message.outcome] += 1;
       if (message.outcome === 'refused') refused.add(`${room} ${message.n}`);
-      const took = (message.answered ?? timeline.end) - timeline.due(message.at);
+      const took = (message.answered ?? timeline.end) - timeline.due(message.at, { writes: true });
       if (took > limits.accept) violations.push({ kind: 'unanswered', room, text: `message ${message.n} was answered ${Math.round(took)} ms after it could have been` });
     }
   }

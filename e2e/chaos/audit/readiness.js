@@ -60,7 +60,7 @@ export function readiness(events, timeline, limits) {
   }
   const of = (kind) => [...services.values()].filter((service) => service.kind === kind);
   // Dispatchers that are all there and say that they work: then what is not delivered is the gateway's fault, or theirs.
-  const dispatching = of('dispatcher').reduce((all, dispatcher) => intersect(all, dispatcher.ready), [{ from: 0, to: end }]);
+  const dispatching = of('dispatcher').reduce((all, dispatcher) => intersect(all, dispatcher.ready), timeline.calm(0, { writes: true, faults: false }));
 
   const { seats, rooms } = audience(events, end);
   const gatewayOf = (client, at) => seats.findLast((seat) => seat.client === client && seat.from <= at && at <= seat.to)?.gateway;
@@ -96,7 +96,7 @@ export function readiness(events, timeline, limits) {
   if (of('dispatcher').length > 0) for (const span of long(intersect(undispatching, everybody))) lie(of('dispatcher')[0], span, 'no dispatcher ok, while all was delivered');
 
   for (const service of services.values()) {
-    for (const span of intersect(service.unready, timeline.calm(limits.readiness))) {
+    for (const span of intersect(service.unready, timeline.calm(limits.readiness, { writes: service.kind !== 'gateway' }))) {
       if (span.to - span.from > limits.blink) lie(service, span, 'not ok, while nothing was wrong');
     }
     // One that was started has to become ready some time.

@@ -11,18 +11,27 @@ export class Timeline {
     this.faults = [];
     /** client → when the scenario had taken it away @type {Map<string, Span[]>} */
     this.away = new Map();
+    /** Replicas were fewer than every write waits for: nothing could be accepted or handed on. @type {Span[]} */
+    this.lacking = [];
     for (const { kind, at, name, loses = false, cut = [], client } of events) {
       if (kind === 'fault') this.faults.push({ name, loses, cut, from: at, to: Infinity });
       if (kind === 'healed') this.faults.findLast((fault) => fault.name === name).to = at;
+      if (kind === 'lacking') this.lacking.push({ from: at, to: Infinity });
+      if (kind === 'ample') this.lacking.at(-1).to = at;
       if (kind === 'left') this.away.set(client, [...(this.away.get(client) ?? []), { from: at, to: Infinity }]);
       if (kind === 'returned') this.away.get(client).at(-1).to = at;
     }
   }
 
-  /** From when on something is due that could be done from `at` on: when no fault that it fell into was left. */
-  due(at, client) {
+  /**
+   * From when on something is due that could be done from `at` on: when no fault that it fell into was left.
+   * @param {number} at
+   * @param {{ client?: string, writes?: boolean }} [what] whose it is, and whether it needs writes that wait for replicas
+   */
+  due(at, { client, writes = false } = {}) {
     const { late } = this.limits;
-    const spans = [...this.faults.map(({ from, to }) => ({ from: from - late, to, after: to + late })), ...(this.away.get(client) ?? []).map(({ from, to }) => ({ from: from - late, to, after: to }))];
+    const troubled = [...this.faults, ...(writes ? this.lacking : [])].map(({ from, to }) => ({ from: from - late, to, after: to + late }));
+    const spans = [...troubled, ...(this.away.get(client) ?? []).map(({ from, to }) => ({ from: from - late, to, after: to }))];
     let due = at;
     for (let moved = true; moved;) {
       moved = false;
@@ -42,11 +51,14 @@ export class Timeline {
     return this.faults.some(({ loses, from, to }) => loses && at >= from - late && at <= to + late);
   }
 
-  /** The spans in which nothing was wrong, and had not been for a while. */
-  calm(after) {
+  /**
+   * The spans in which nothing was wrong, and had not been for a while; to somebody who `writes` or not. Without
+   * `faults` only lacking replicas are wrong.
+   */
+  calm(after, { writes = false, faults = true } = {}) {
     const spans = [];
     let from = 0;
-    for (const fault of [...this.faults].sort((a, b) => a.from - b.from)) {
+    for (const fault of [...(faults ? this.faults : []), ...(writes ? this.lacking : [])].sort((a, b) => a.from - b.from)) {
       if (fault.from > from) spans.push({ from, to: fault.from });
       from = Math.max(from, fault.to + after);
     }

@@ -15,12 +15,16 @@ export default [
     async run(stage) {
       const old = await stage.shape.primary();
       await stage.fault('the primary is killed', async () => {
+        stage.lack();
         await old.kill();
         await stage.shape.promoted(old);
       }, loses);
       await stage.flowing();
       await old.restart();
       await stage.shape.whole();
+      await stage.shape.joined(old);
+      stage.ample();
+      await stage.flowing();
       await stage.pass(stage.long ? 10 : 2);
     },
   },
@@ -32,13 +36,16 @@ export default [
     async run(stage) {
       const old = await stage.shape.primary();
       await stage.fault('the primary stands still', async () => {
+        stage.lack();
         await old.stop();
         await stage.shape.promoted(old);
       }, loses);
       await stage.flowing();
       await stage.pass(stage.long ? 20 : 1);
       old.continue();
-      await until('the old primary is demoted', async () => (await old.isPrimary()) === false, 60_000);
+      await stage.shape.joined(old);
+      stage.ample();
+      await stage.flowing();
       await stage.pass(stage.long ? 10 : 2);
     },
   },
@@ -49,9 +56,13 @@ export default [
     runs: { ...every, short: [{ wait: 1 }] },
     async run(stage) {
       for (let n = 0; n < (stage.long ? 4 : 2); n += 1) {
+        stage.lack();
+        const old = await stage.shape.primary();
         await stage.fault(`planned failover ${n + 1}`, () => stage.shape.failover(), loses);
         await stage.flowing();
+        await stage.shape.joined(old);
         await stage.shape.whole();
+        stage.ample();
       }
     },
   },
@@ -63,12 +74,15 @@ export default [
     async run(stage) {
       const old = await stage.shape.primary();
       await stage.fault('the old primary is not demoted', async () => {
+        stage.lack();
         await old.shun();
         await stage.shape.promoted(old);
       }, loses);
       await stage.pass(stage.long ? 40 : 8);
       await old.admit();
-      await stage.fault('the old primary is demoted', () => until('the old primary is demoted', async () => (await old.isPrimary()) === false, 60_000), loses);
+      await stage.fault('the old primary is demoted', () => stage.shape.joined(old), loses);
+      stage.ample();
+      await stage.flowing();
       await stage.pass(2);
     },
   },
@@ -81,6 +95,7 @@ export default [
       const old = await stage.shape.primary();
       const [first] = stage.shape.sentinels;
       await stage.fault('primary and first Sentinel are silent', async () => {
+        stage.lack();
         await Promise.all([first.stop(), old.stop()]);
         await stage.shape.promoted(old);
       }, loses);
@@ -88,8 +103,10 @@ export default [
       await stage.pass(stage.long ? 64 : 8);
       first.continue();
       old.continue();
+      await stage.shape.joined(old);
       await stage.shape.whole();
-      await stage.pass(2);
+      stage.ample();
+      await stage.flowing();
     },
   },
   {
@@ -137,12 +154,12 @@ export default [
     runs: { short: [{ wait: 'all' }], long: [{ wait: 'all' }] },
     async run(stage) {
       const [replica] = (await Promise.all(stage.shape.data.map(async (server) => [server, await server.isPrimary()]))).filter(([, primary]) => primary === false).map(([server]) => server);
-      await stage.fault('a replica stands still', async () => {
-        await replica.stop();
-        await stage.pass(stage.long ? 30 : 14);
-        replica.continue();
-        await replica.follows();
-      });
+      stage.lack();
+      await replica.stop();
+      await stage.pass(stage.long ? 30 : 14);
+      replica.continue();
+      await replica.follows();
+      stage.ample();
       await stage.flowing();
     },
   },

@@ -103,6 +103,12 @@ export class Sentinels {
     }, 60_000);
   }
 
+  /** Waits until a server follows the present primary. */
+  async joined(server) {
+    await until(`${server.name} is demoted`, async () => (await server.isPrimary()) === false, 60_000);
+    await server.follows();
+  }
+
   /** A failover that is asked for. Gives the new primary. */
   async failover() {
     const old = await this.primary();
