@@ -168,7 +168,7 @@ export class Fleet {
   /** Waits until the dispatchers that run own all partitions. */
   async owned() {
     await until('all partitions are owned', async () => {
-      const owned = await Promise.all(this.of('dispatcher').filter((name) => this.isReady(name)).map((name) => this.get(name).metric('carillon_dispatcher_owned', '"partition"')));
+      const owned = await Promise.all(this.of('dispatcher').filter((name) => this.isReady(name) && !this.get(name).standing).map((name) => this.get(name).metric('carillon_dispatcher_owned', '"partition"')));
       return owned.reduce((sum, count) => sum + count, 0) === 8;
     }, 60_000);
   }

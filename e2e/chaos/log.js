@@ -7,7 +7,7 @@
 //   told      { client, room, before, offset, recovered }    what `cursors` said, and the cursor it had
 //   got       { client, room, n, id, offset }      a message came; `n` is its number in its room
 //   asked     { client, key, what } · answered { key, ok, code }
-//   sent      { room, n, by, outcome, offset, id, answered }    `at`: the first try; `answered`: its outcome was known
+//   sent      { room, n, by, tries, outcome, offset, id, answered }    `at`: the first try; `answered`: its outcome was known
 //   fault     { name, loses, cut } · healed { name }    `loses`: Redis may lose something by it; `cut`: gateways that
 //                                                       really can't reach the primary
 //   lacking {} · ample {}                         fewer replicas are there than every write waits for

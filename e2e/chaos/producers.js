@@ -43,6 +43,8 @@ export class Producers {
     this.padding = 'x'.repeat(bytes);
     /** Messages per second and room; may be changed as it runs. */
     this.rate = rate;
+    /** How often one was refused for want of room. */
+    this.turnedAway = 0;
     this.counts = { accepted: 0, refused: 0, unknown: 0 };
     this.#flows = rooms.map((room, n) => this.#flow(room, n / rooms.length));
   }
@@ -61,14 +63,15 @@ export class Producers {
     const message = { to: { room }, event: 'tick', data: { n, padding: this.padding }, idempotency_key: randomUUID() };
     const sent = this.log.add('sent', { room, n, outcome: 'unknown' });
     let doubt = false;
-    for (;;) {
+    for (let tries = 1; ; tries += 1) {
       const { name, ingest } = this.ingest();
       const tried = await outcome(ingest, message);
       if (tried.outcome === 'unknown') doubt = true;
+      if (tried.status === 429) this.turnedAway += 1;
       const final = tried.outcome === 'accepted' || (tried.outcome === 'refused' && !doubt && (tried.status === 422 || tried.status === 400 || (tried.status === 429 && !this.patient)));
       if (final || this.#stopped) {
         sent.outcome = tried.outcome === 'refused' && doubt ? 'unknown' : tried.outcome;
-        Object.assign(sent, { by: name, id: tried.id, offset: tried.offset, answered: this.log.now });
+        Object.assign(sent, { by: name, tries, id: tried.id, offset: tried.offset, answered: this.log.now });
         this.counts[sent.outcome] += 1;
         return;
       }

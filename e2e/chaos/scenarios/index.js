@@ -1,5 +1,9 @@
 // All scenarios.
+import cluster from './cluster.js';
+import load from './load.js';
+import redis from './redis.js';
 import sentinel from './sentinel.js';
+import services from './services.js';
 
 /**
  * @typedef {{
@@ -14,4 +18,4 @@ import sentinel from './sentinel.js';
  */
 
 /** @type {Scenario[]} */
-export const scenarios = [...sentinel];
+export const scenarios = [...services, ...redis, ...sentinel, ...cluster, ...load];

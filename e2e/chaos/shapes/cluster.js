@@ -16,7 +16,6 @@ export class Cluster {
     const shape = new Cluster();
     shape.lines = [...LINES, ...lines];
     shape.servers = await Promise.all(Array.from({ length: 6 }, () => shape.node()));
-    // Rotated away from the nodes that stay: whoever knows only a seed that leaves has to learn of the others.
     await run('redis-cli', ['--cluster', 'create', ...shape.servers.map(({ address }) => address), '--cluster-replicas', '1', '--cluster-yes'], { timeout: 60_000 });
     await shape.agreed();
     return shape;
@@ -137,12 +136,26 @@ export class Cluster {
     await run('redis-cli', ['--cluster', 'add-node', node.address, primary.address, '--cluster-slave', '--cluster-master-id', id], { timeout: 30_000 });
     this.servers.push(node);
     await node.follows();
+    await this.agreed();
     await this.failover(node);
     await until('the old one follows', async () => (await primary.isPrimary()) === false);
     this.servers = this.servers.filter((server) => server !== primary);
     await primary.remove();
     await Promise.all(this.awake.map((server) => server.cli('CLUSTER', 'FORGET', id).catch(() => {})));
     return node;
+  }
+
+  /** A server at a new address takes the place of a replica, which then is gone. */
+  async replaceReplica(replica) {
+    const nodes = await this.nodes();
+    const { id, primary } = nodes.find(({ port }) => port === replica.port);
+    const node = await this.node();
+    await run('redis-cli', ['--cluster', 'add-node', node.address, this.at(nodes.find((each) => each.id === primary).port).address, '--cluster-slave', '--cluster-master-id', primary], { timeout: 30_000 });
+    this.servers.push(node);
+    await node.follows();
+    this.servers = this.servers.filter((server) => server !== replica);
+    await replica.remove();
+    await Promise.all(this.awake.map((server) => server.cli('CLUSTER', 'FORGET', id).catch(() => {})));
   }
 
   async end() {

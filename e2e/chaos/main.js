@@ -1,0 +1,44 @@
+// `make chaos`: plays scenarios, prints the scorecard, and writes it under .artifacts/chaos.
+import { randomInt } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { play } from './play.js';
+import { scenarios } from './scenarios/index.js';
+import { said, write } from './scorecard.js';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { seed: { type: 'string' }, long: { type: 'boolean', default: false }, list: { type: 'boolean', default: false }, page: { type: 'boolean', default: false } },
+});
+const form = values.long ? 'long' : 'short';
+if (values.list) {
+  for (const { name, about, runs } of scenarios) console.log(`${name.padEnd(32)} ${runs.short.length === 0 ? '(long form only) ' : ''}${about}`);
+  process.exit(0);
+}
+const wanted = scenarios.filter(({ name }) => positionals.length === 0 || positionals.some((part) => name.includes(part)));
+if (wanted.length === 0) {
+  console.error(`chaos: no scenario is named ${positionals.join(' or ')}; --list shows all`);
+  process.exit(64);
+}
+const seed = values.seed ? Number(values.seed) : randomInt(2 ** 31);
+console.log(`chaos: the ${form} form of ${wanted.length} scenarios with seed ${seed}`);
+const verdicts = [];
+for (const scenario of wanted) {
+  for (const run of scenario.runs[form]) {
+    const verdict = await play(scenario, { seed, long: values.long, ...run });
+    verdicts.push(verdict);
+    console.log(said(verdict));
+  }
+}
+const text = write(verdicts);
+const broken = verdicts.filter(({ violations }) => violations.length > 0).length;
+console.log(`\n${text}`);
+if (values.page) {
+  const page = path.resolve(import.meta.dirname, '../../docs/guarantees.md');
+  const frame = fs.readFileSync(page, 'utf8');
+  const mark = '<!-- scorecard -->\n';
+  fs.writeFileSync(page, `${frame.slice(0, frame.indexOf(mark) + mark.length)}\n${text}`);
+}
+console.log(`chaos: ${verdicts.length - broken} of ${verdicts.length} runs held; logs of events and the scorecard are in e2e/.artifacts/chaos`);
+process.exit(broken > 0 ? 1 : 0);

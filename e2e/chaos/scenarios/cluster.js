@@ -1,0 +1,93 @@
+// A Cluster of three primaries with a replica each.
+
+const shape = 'cluster';
+const loses = { loses: true };
+
+/** The slot of the partition with the most traffic: that of the first room. */
+async function busy(stage) {
+  for (const server of await stage.shape.primaries()) {
+    const [key] = (await server.cli('--scan', '--pattern', `carillon:h:*:${stage.rooms[0]}`)).split('\n').filter(Boolean);
+    if (key) return { slot: await stage.shape.slotOf(key), server };
+  }
+  throw new Error('no server holds the first room');
+}
+
+export default [
+  {
+    name: 'cluster-kill',
+    shape,
+    about: 'The primary of a busy partition is killed, and comes back as a replica.',
+    runs: { short: [{ wait: 0, away: true }], long: [{ wait: 0 }, { wait: 'all' }, { wait: 0, away: true }] },
+    async run(stage) {
+      const { slot, server } = await busy(stage);
+      await stage.fault('a primary is killed', async () => {
+        stage.lack();
+        await server.kill();
+        await stage.shape.promoted(server, slot);
+      }, loses);
+      await stage.flowing();
+      await server.restart();
+      await stage.shape.agreed();
+      stage.ample();
+      await stage.flowing();
+    },
+  },
+  {
+    name: 'cluster-stop',
+    shape,
+    about: 'The primary of a busy partition stands still for 30 s (6 s in the short form), longer than the Cluster waits.',
+    runs: { short: [{ wait: 0 }], long: [{ wait: 0 }, { wait: 'all' }] },
+    async run(stage) {
+      const { slot, server } = await busy(stage);
+      await stage.fault('a primary stands still', async () => {
+        stage.lack();
+        await server.stop();
+        await stage.shape.promoted(server, slot);
+      }, loses);
+      await stage.flowing();
+      await stage.pass(stage.long ? 30 : 3);
+      server.continue();
+      await stage.shape.agreed();
+      stage.ample();
+      await stage.flowing();
+    },
+  },
+  {
+    name: 'cluster-slots',
+    shape,
+    about: 'Slots of busy partitions are moved to other primaries, key by key, under load.',
+    runs: { short: [{ wait: 0 }], long: [{ wait: 0 }, { wait: 'all' }] },
+    async run(stage) {
+      for (let n = 0; n < (stage.long ? 6 : 2); n += 1) {
+        const { slot, server } = await busy(stage);
+        const others = (await stage.shape.primaries()).filter((each) => each !== server);
+        // A slot on its way answers some calls with TRYAGAIN. Nothing may be lost by it; it may take as long as it takes.
+        await stage.fault(`slot ${slot} is moved`, () => stage.shape.move(slot, server, others[stage.random.below(others.length)]));
+        await stage.flowing();
+      }
+    },
+  },
+  {
+    name: 'cluster-addresses',
+    shape,
+    about: 'Primaries are replaced by servers at other addresses, one after the other, until no address that services were told of is left.',
+    runs: { short: [{ wait: 0 }], long: [{ wait: 0 }] },
+    async run(stage) {
+      const seeds = [...stage.shape.servers];
+      const primaries = await stage.shape.primaries();
+      for (const primary of stage.long ? primaries : primaries.slice(0, 1)) {
+        await stage.fault(`${primary.name} is replaced`, async () => {
+          await stage.shape.replace(primary, (server) => stage.fleet.network?.admit(server));
+          await stage.shape.agreed();
+        }, loses);
+        await stage.flowing();
+      }
+      if (!stage.long) return;
+      for (const replica of stage.shape.servers.filter((server) => seeds.includes(server))) {
+        await stage.shape.replaceReplica(replica);
+        await stage.shape.agreed();
+      }
+      await stage.flowing();
+    },
+  },
+];

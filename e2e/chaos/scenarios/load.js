@@ -1,0 +1,146 @@
+// Clients that ask for much, read little, or all come at once.
+import { until } from '../../lib/until.js';
+
+const shape = 'alone';
+const once = { short: [{}], long: [{}] };
+/** What a phone in a tunnel does: its connection stands, and nobody reads from it. */
+const reading = (client, so) => client.socket.io.engine?.transport.ws?._socket?.[so ? 'resume' : 'pause']();
+
+export default [
+  {
+    name: 'rewinds',
+    shape,
+    about: 'A hundred clients (40 in the short form) ask for rewinds and histories as fast as they are answered; the others notice nothing.',
+    runs: once,
+    async run(stage) {
+      const count = stage.long ? 100 : 40;
+      const hogs = await Promise.all(Array.from({ length: count }, (_, n) => stage.crowd.client(`hog-${n}`, { home: stage.fleet.of('gateway')[n % 2] })));
+      await until('they are connected', () => hogs.every((hog) => hog.socket.connected), 60_000);
+      let over = false;
+      const work = hogs.map(async (hog, n) => {
+        for (let asked = n; !over; asked += 1) {
+          const room = stage.rooms[asked % stage.rooms.length];
+          await hog.emit('join', { room, rewind: 100 });
+          await hog.emit('history', { room, limit: 100 });
+          await stage.pass(stage.long ? 0.02 : 0.1);
+        }
+      });
+      // No fault: what others ask for is none of theirs.
+      await stage.pass(stage.long ? 60 : 8);
+      over = true;
+      await Promise.all(work);
+      hogs.forEach((hog) => hog.close());
+      await stage.flowing();
+    },
+  },
+  {
+    name: 'slow-readers',
+    shape,
+    about: 'A quarter of the clients stop reading; the others get everything in time, and those catch up when they read again.',
+    setup: ({ long }) => ({ crowd: { clients: long ? 200 : 32 }, flow: { bytes: 5_000 }, fleet: { settings: { CARILLON_GATEWAY__OUTBOX: '64KiB' } } }),
+    runs: once,
+    async run(stage) {
+      const slow = stage.crowd.clients.filter((_, n) => n % 4 === 0);
+      for (const client of slow) {
+        client.deaf = true;
+        stage.log.add('left', { client: client.name });
+        reading(client, false);
+      }
+      await stage.flowing();
+      await stage.pass(stage.long ? 30 : 5);
+      for (const client of slow) {
+        reading(client, true);
+        client.deaf = false;
+      }
+      // They have to catch up, or to come back: each takes as long as it takes.
+      await stage.flowing();
+      for (const client of slow) stage.log.add('returned', { client: client.name });
+      await stage.flowing();
+    },
+  },
+  {
+    name: 'client-cuts',
+    shape,
+    about: 'Every client is cut off for 2 s, again and again.',
+    runs: once,
+    async run(stage) {
+      const links = [...stage.crowd.clients, ...stage.crowd.joiners].map(({ link }) => link);
+      for (let n = 0; n < (stage.long ? 10 : 2); n += 1) {
+        await stage.fault(`all clients are cut off, round ${n + 1}`, async () => {
+          const how = stage.random.below(2) ? 'refuse' : 'silence';
+          links.forEach((link) => link[how]());
+          await stage.pass(2);
+          links.forEach((link) => link.heal());
+          await until('all are back', () => stage.crowd.clients.every((client) => client.socket.connected), 60_000);
+        });
+        await stage.flowing();
+      }
+    },
+  },
+  {
+    name: 'reconnect-storm',
+    shape,
+    about: 'All of 5,000 clients (150 in the short form) come back at once with cursors: history is read once per room and gateway, not once per client.',
+    setup: ({ long }) => ({ crowd: { clients: long ? 5_000 : 150 }, flow: { rate: long ? 1 : 4 }, fleet: { settings: { CARILLON_GATEWAY__CONNECTS: '10000' } } }),
+    runs: once,
+    async run(stage) {
+      const reads = () => Promise.all(stage.fleet.of('gateway').map((name) => stage.fleet.get(name).metric('carillon_gateway_history_reads_total'))).then(([...counts]) => counts.reduce((sum, count) => sum + count, 0));
+      for (let n = 0; n < (stage.long ? 3 : 1); n += 1) {
+        const before = await reads();
+        await stage.fault(`everybody is away and comes back, round ${n + 1}`, async () => {
+          stage.crowd.leave(stage.crowd.clients);
+          await stage.pass(3);
+          stage.crowd.return(stage.crowd.clients);
+          await until('all are back', () => stage.crowd.clients.every((client) => client.settled), 60_000);
+        });
+        await stage.flowing();
+        const read = (await reads()) - before;
+        // What is read once more while the first read is under way, and joins of other rooms, come on top.
+        const bound = stage.rooms.length * 2 * 4 + 60;
+        stage.expect(read <= bound, `history was read ${read} times for ${stage.crowd.clients.length} clients, ${stage.rooms.length} rooms and 2 gateways`);
+      }
+    },
+  },
+  {
+    name: 'overrun',
+    shape,
+    about: 'A gateway does not read its channel until that is full and emptied; it catches every room up.',
+    setup: () => ({ fleet: { network: true, settings: { CARILLON_DISPATCHER__CHANNEL: '64KiB' } }, flow: { bytes: 5_000 } }),
+    runs: once,
+    async run(stage) {
+      const gateway = stage.fleet.get('gateway-0');
+      for (let n = 0; n < (stage.long ? 5 : 1); n += 1) {
+        const before = await gateway.metric('carillon_gateway_overruns_total');
+        const links = stage.fleet.network.links({ service: 'gateway-0' });
+        await stage.fault(`the channel of gateway-0 is not read, round ${n + 1}`, async () => {
+          links.forEach((link) => link.delay(2_500));
+          await stage.pass(5);
+          links.forEach((link) => link.heal());
+          await until('gateway-0 is ready', () => stage.fleet.isReady('gateway-0'), 60_000);
+        }, { cut: ['gateway-0'] });
+        await stage.flowing();
+        stage.expect((await gateway.metric('carillon_gateway_overruns_total')) > before, 'the channel was never overrun: nothing was tried');
+      }
+    },
+  },
+  {
+    name: 'many-rooms',
+    shape,
+    about: 'A client in as many rooms as it may join does what the guide says, is cut off, and comes back.',
+    runs: once,
+    async run(stage) {
+      const client = await stage.crowd.client('collector', { home: 'gateway-0' });
+      await until('it is connected', () => client.socket.connected);
+      for (let n = 0; n < 200; n += 1) {
+        const answer = await client.join(`shelf-${n}`);
+        if (!answer?.ok) return stage.expect(false, `join ${n + 1} of 200 was answered ${JSON.stringify(answer)}`);
+        if (n % 50 === 49) await stage.pass(1);
+      }
+      client.link.cut();
+      await until('it left', () => !client.socket.connected);
+      const back = await until('it is back', () => client.socket.connected, stage.patience).catch(() => false);
+      stage.expect(back, 'a client in 200 rooms did not come back');
+      return client.close();
+    },
+  },
+];

@@ -1,0 +1,156 @@
+// One Redis server, and trouble with it.
+import { until } from '../../lib/until.js';
+
+const shape = 'alone';
+const memory = async (server) => {
+  const info = await server.info('memory');
+  return { used: Number(info.used_memory), most: Number(info.maxmemory) };
+};
+
+export default [
+  {
+    name: 'redis-kill',
+    shape,
+    about: 'Redis is killed and away for 20 s (5 s in the short form); it has an append-only file.',
+    runs: { short: [{ away: true }], long: [{}, { away: true }] },
+    async run(stage) {
+      const { server } = stage.shape;
+      await stage.fault('Redis is away', async () => {
+        await server.kill();
+        await stage.pass(stage.long ? 20 : 5);
+        await server.restart();
+      });
+      await stage.flowing();
+      await stage.pass(2);
+    },
+  },
+  {
+    name: 'redis-first-replica',
+    shape,
+    about: 'A replica is attached to a running primary that had none, taken away, and attached again: nothing may be noticed.',
+    runs: { short: [{}], long: [{}] },
+    async run(stage) {
+      for (let n = 0; n < (stage.long ? 3 : 1); n += 1) {
+        const replica = await stage.shape.attach();
+        await stage.flowing();
+        await stage.pass(stage.long ? 10 : 8);
+        await stage.shape.detach(replica);
+        await stage.pass(stage.long ? 5 : 1);
+      }
+      await stage.flowing();
+    },
+  },
+  {
+    name: 'redis-replica-away',
+    shape,
+    about: 'The only replica stands still while every write waits for it: nothing is accepted, joins are answered, nobody is declared dead.',
+    setup: () => ({ redis: { replicas: 1 } }),
+    runs: { short: [{ wait: 'all' }], long: [{ wait: 'all' }] },
+    async run(stage) {
+      const [replica] = stage.shape.replicas;
+      stage.lack();
+      await replica.stop();
+      await stage.pass(stage.long ? 30 : 14);
+      replica.continue();
+      await replica.follows();
+      stage.ample();
+      await stage.flowing();
+    },
+  },
+  {
+    name: 'redis-full',
+    shape,
+    about: 'Redis fills up: producers and publishing clients are refused before it is full, what was accepted is delivered, and all goes on when there is room.',
+    setup: () => ({ flow: { bytes: 20_000, rate: 20, retry: 250 } }),
+    runs: { short: [{}], long: [{}] },
+    async run(stage) {
+      const { server } = stage.shape;
+      const room = stage.long ? 64 << 20 : 12 << 20;
+      const client = stage.crowd.clients[0];
+      await stage.fault('Redis is full', async () => {
+        const { used } = await memory(server);
+        await server.cli('CONFIG', 'SET', 'maxmemory', used + room);
+        let most = 0;
+        let refused = false;
+        // A client goes on publishing meanwhile.
+        const publish = async () => {
+          const answer = await client.ask('publish', { room: stage.rooms[0], event: 'said', data: 'x'.repeat(20_000) });
+          if (answer && !answer.ok) refused = true;
+        };
+        const timer = setInterval(publish, 20);
+        await until('producers and clients are refused', async () => {
+          const { used: now, most: maxmemory } = await memory(server);
+          most = Math.max(most, now / maxmemory);
+          return stage.producers.turnedAway > 0 && refused;
+        }, 60_000).catch((error) => stage.expect(false, error.message));
+        await stage.pass(stage.long ? 20 : 3);
+        clearInterval(timer);
+        most = Math.max(most, ...[await memory(server)].map(({ used: now, most: maxmemory }) => now / maxmemory));
+        stage.expect(most < 0.95, `Redis was filled to ${Math.round(most * 100)} % of its memory`);
+        await server.cli('CONFIG', 'SET', 'maxmemory', 0);
+      });
+      await stage.flowing();
+    },
+  },
+  {
+    name: 'queue-full',
+    shape,
+    about: 'Dispatchers stand still until queues are full: what comes on top is refused, and never delivered; then they drain.',
+    setup: () => ({ fleet: { settings: { CARILLON_INGEST__QUEUE: '60' } }, flow: { patient: false, rate: 20 } }),
+    runs: { short: [{}], long: [{}] },
+    async run(stage) {
+      for (let n = 0; n < (stage.long ? 3 : 1); n += 1) {
+        const before = stage.producers.counts.refused;
+        await stage.fault(`queues are full, round ${n + 1}`, async () => {
+          for (const name of stage.fleet.of('dispatcher')) stage.fleet.stop(name);
+          await until('producers are refused', () => stage.producers.counts.refused > before + 20, 60_000);
+          for (const name of stage.fleet.of('dispatcher')) stage.fleet.continue(name);
+          await stage.fleet.owned();
+        });
+        await stage.flowing();
+      }
+    },
+  },
+  {
+    name: 'history-gone',
+    shape,
+    about: 'Histories are short, expire, or are thrown away while a third of the clients is away: whoever missed something is told.',
+    setup: () => ({
+      bounded: ['brief', 'fleeting'],
+      fleet: { rooms: '- { match: brief, join: anyone, history: { size: 5 } }\n- { match: fleeting, join: anyone, history: { size: 1000, age: 1s } }\n' },
+    }),
+    runs: { short: [{}], long: [{}] },
+    async run(stage) {
+      const { third } = stage.crowd;
+      for (let n = 0; n < (stage.long ? 5 : 1); n += 1) {
+        stage.crowd.leave(third);
+        await stage.pass(4);
+        stage.crowd.return(third);
+        await stage.flowing();
+      }
+      // Somebody deletes a history. What was in it is gone for who was away.
+      stage.bounded.push(stage.rooms[0]);
+      stage.crowd.leave(third);
+      await stage.pass(1);
+      const { server } = stage.shape;
+      const [key] = (await server.cli('--scan', '--pattern', `carillon:h:*:${stage.rooms[0]}`)).split('\n');
+      await server.cli('DEL', key, key.replace(':h:', ':hb:'));
+      stage.crowd.return(third);
+      await stage.flowing();
+    },
+  },
+  {
+    name: 'redis-flushed',
+    shape,
+    about: 'Everything in Redis is thrown away under load. What was in it is lost; nobody is told that nothing is missing, and all goes on.',
+    runs: { short: [], long: [{}, { away: true }] },
+    async run(stage) {
+      stage.bounded.push(...stage.rooms);
+      await stage.fault('Redis is flushed', async () => {
+        await stage.shape.server.cli('FLUSHALL');
+        await stage.fleet.owned();
+      }, { loses: true });
+      await stage.flowing();
+    },
+  },
+];
