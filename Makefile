@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-e2e e2e-kubernetes lint deny simulate fuzz bench docs dashboards image chart screenshots clean
+.PHONY: help run test test-rust test-e2e e2e-kubernetes lint deny simulate chaos fuzz bench docs dashboards image chart screenshots clean
 
 # One target directory and development builds only: nothing is compiled twice.
 CARGO ?= cargo
@@ -16,6 +16,10 @@ IMAGE ?= localhost/carillon:dev
 MIX ?= all
 SEED ?=
 MUTATION ?=
+# For `make chaos SCENARIO=sentinel SEED=7 LONG=1`; with PAGE=1 docs/guarantees.md shows the scorecard.
+SCENARIO ?=
+LONG ?=
+PAGE ?=
 # For `make fuzz SECONDS=600 TARGETS="jwt policy"`; without TARGETS all are run.
 SECONDS ?= 60
 TARGETS ?=
@@ -55,6 +59,11 @@ deny: ## licences, duplicates and sources of every dependency
 
 simulate: ## the simulator suite, or one schedule with a trace: make simulate MIX=… SEED=…
 	@scripts/simulate "$(MIX)" "$(SEED)" "$(MUTATION)"
+
+chaos: ## real processes, real Redis in every shape, faults, an audit and a scorecard: make chaos SCENARIO=sentinel-kill SEED=7 LONG=1
+	@scripts/prerequisites e2e
+	$(CARGO) build --locked -p carillon
+	e2e/chaos/run $(if $(SEED),--seed $(SEED)) $(if $(LONG),--long) $(if $(PAGE),--page) $(SCENARIO)
 
 fuzz: ## look for inputs that break a parser's rules: make fuzz SECONDS=… TARGETS=…
 	@scripts/prerequisites fuzz

@@ -24,15 +24,16 @@ export class Fleet {
   /**
    * @param {import('./log.js').Log} log
    * @param {object} shape of Redis
-   * @param {{ wait?: number, network?: boolean, rooms?: string, settings?: object, counts?: Record<string, number> }} what
+   * @param {{ wait?: number, network?: boolean, rooms?: string, settings?: object, each?: (name: string) => object, counts?: Record<string, number> }} what
    *   `rooms`: lines of the policy before the last, which keeps everything
    */
-  static async start(log, shape, { wait = 0, network = false, rooms = '', settings = {}, counts = {} } = {}) {
+  static async start(log, shape, { wait = 0, network = false, rooms = '', settings = {}, each = () => ({}), counts = {} } = {}) {
     const fleet = new Fleet();
     fleet.log = log;
     fleet.shape = shape;
     fleet.wait = wait;
     fleet.settings = settings;
+    fleet.each = each;
     fleet.network = network ? new Network(shape) : undefined;
     fleet.policy = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'carillon-policy-')), 'policy.yaml');
     fs.writeFileSync(fleet.policy, `anonymous: { sessions: true, producers: true }\nrooms:\n${rooms}- { match: "*", join: anyone, publish: anyone, ${HISTORY} }\n`);
@@ -79,6 +80,7 @@ export class Fleet {
       CARILLON_GATEWAY__PING__TIMEOUT: '2s',
       CARILLON_GATEWAY__FORWARDING__SECRET: 'what the gateways know',
       ...this.settings,
+      ...this.each(name),
       ...more,
     };
     const service = await Service.start(kind, settings, { ready: false, ...(binary && { binary }) });

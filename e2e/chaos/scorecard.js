@@ -38,7 +38,7 @@ export function machine() {
     cores: os.cpus().length,
     processor: os.cpus()[0].model,
     memory_gib: Math.round(os.totalmem() / 2 ** 30),
-    system: `${os.type()} ${os.release()}`,
+    system: `${os.type()} ${os.release().split(".").slice(0, 2).join(".")}`,
     redis: /v=(\S+)/.exec(version('redis-server', '--version'))[1],
     node: process.version,
     carillon: version(process.env.E2E_BINARY, '--version'),

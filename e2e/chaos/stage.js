@@ -16,9 +16,10 @@ export class Stage {
    * @param {{ shape: string, redis?: object, fleet?: object, crowd?: object, flow?: object, bounded?: string[] }} setup
    * @param {{ seed: number, long: boolean, wait?: number | 'all', away?: boolean }} how
    */
-  static async set({ shape, redis = {}, fleet = {}, crowd = {}, flow = {}, bounded = [] }, { seed, long, wait = 0, away = false }) {
+  static async set(setup, { seed, long, wait = 0, away = false }) {
+    const { shape, redis = {}, fleet = {}, crowd = {}, flow = {}, bounded = [] } = setup;
     const stage = new Stage();
-    Object.assign(stage, { long, away, bounded, random: new Random(seed), log: new Log() });
+    Object.assign(stage, { setup, long, away, bounded: [...bounded], random: new Random(seed), log: new Log() });
     /** Milliseconds to wait for something that should be so at once. */
     stage.patience = long ? 60_000 : 20_000;
     stage.rooms = [...ROOMS.slice(0, long ? 6 : 4), ...bounded];

@@ -1,5 +1,7 @@
 // All scenarios.
+import clock from './clock.js';
 import cluster from './cluster.js';
+import endurance from './endurance.js';
 import load from './load.js';
 import redis from './redis.js';
 import sentinel from './sentinel.js';
@@ -18,4 +20,4 @@ import services from './services.js';
  */
 
 /** @type {Scenario[]} */
-export const scenarios = [...services, ...redis, ...sentinel, ...cluster, ...load];
+export const scenarios = [...services, ...redis, ...sentinel, ...cluster, ...load, ...clock, ...endurance];
