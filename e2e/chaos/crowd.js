@@ -28,14 +28,14 @@ export class Crowd {
     return crowd;
   }
 
-  /** A client by a link of its own; `strict`: it goes nowhere but home. */
-  async client(name, { home, strict = false, rooms = [], options = {} }) {
+  /** A client by a link of its own; `strict`: it goes nowhere but home; `log`: another, if nobody is to judge it. */
+  async client(name, { home, strict = false, rooms = [], options = {}, log = this.log }) {
     let at = home;
     const link = await Link.to(() => {
       at = strict ? home : this.fleet.pick('gateway', home);
       return this.fleet.get(at).gatewayPort;
     });
-    return new Client(this.log, name, { link, gateway: () => at, rooms, options });
+    return new Client(log, name, { link, gateway: () => at, rooms, options });
   }
 
   #join(client) {

@@ -5,6 +5,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { canary } from '../lib/canaries.js';
 import { Service } from '../lib/processes.js';
 import { until } from '../lib/until.js';
 import { Network } from './network.js';
@@ -78,7 +79,7 @@ export class Fleet {
       // A client notices by a ping that does not come.
       CARILLON_GATEWAY__PING__INTERVAL: '2s',
       CARILLON_GATEWAY__PING__TIMEOUT: '2s',
-      CARILLON_GATEWAY__FORWARDING__SECRET: 'what the gateways know',
+      CARILLON_GATEWAY__FORWARDING__SECRET: canary('forwarding-secret'),
       ...this.settings,
       ...this.each(name),
       ...more,

@@ -12,9 +12,10 @@ export const artifacts = path.resolve(import.meta.dirname, '../.artifacts/chaos'
  */
 export async function play(scenario, { seed, long = false, wait, away }) {
   const began = Date.now();
-  const stage = await Stage.set({ ...scenario, ...scenario.setup?.({ long }) }, { seed, long, wait, away });
+  const stage = new Stage();
   const further = [];
   try {
+    await stage.set({ ...scenario, ...scenario.setup?.({ long }) }, { seed, long, wait, away });
     /** What a scenario itself finds wrong, beside what the auditor does. */
     stage.expect = (so, text) => { if (!so) further.push({ kind: 'expected', text }); };
     await scenario.run(stage);

@@ -12,34 +12,28 @@ const ROOMS = ['anchor', 'birch', 'cedar', 'dune', 'ember', 'fjord'];
 export const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
 export class Stage {
+  log = new Log();
+
   /**
    * @param {{ shape: string, redis?: object, fleet?: object, crowd?: object, flow?: object, bounded?: string[] }} setup
    * @param {{ seed: number, long: boolean, wait?: number | 'all', away?: boolean }} how
    */
-  static async set(setup, { seed, long, wait = 0, away = false }) {
+  async set(setup, { seed, long, wait = 0, away = false }) {
     const { shape, redis = {}, fleet = {}, crowd = {}, flow = {}, bounded = [] } = setup;
-    const stage = new Stage();
-    Object.assign(stage, { setup, long, away, bounded: [...bounded], random: new Random(seed), log: new Log() });
+    Object.assign(this, { setup, long, away, bounded: [...bounded], random: new Random(seed) });
     /** Milliseconds to wait for something that should be so at once. */
-    stage.patience = long ? 60_000 : 20_000;
-    stage.rooms = [...ROOMS.slice(0, long ? 6 : 4), ...bounded];
-    try {
-      stage.shape = await shapes[shape](redis);
-      // In a Cluster each primary has replicas of its own.
-      const replicas = shape === 'cluster' ? 1 : stage.shape.replicas.length;
-      stage.replicas = replicas;
-      stage.wait = wait === 'all' ? replicas : wait;
-      /** Whether the docs say that Redis may lose something by a promotion. */
-      stage.mayLose = stage.wait < replicas || replicas === 0;
-      stage.fleet = await Fleet.start(stage.log, stage.shape, { wait: stage.wait, ...fleet });
-      stage.crowd = await Crowd.gather(stage.log, stage.fleet, { clients: long ? 120 : 24, rooms: stage.rooms, ...crowd });
-      stage.producers = new Producers(stage.log, () => stage.fleet.ingest(), { rooms: stage.rooms, rate: 10, ...flow });
-      await stage.flowing();
-    } catch (error) {
-      await stage.end();
-      throw error;
-    }
-    return stage;
+    this.patience = long ? 60_000 : 20_000;
+    this.rooms = [...ROOMS.slice(0, long ? 6 : 4), ...bounded];
+    this.shape = await shapes[shape](redis);
+    // In a Cluster each primary has replicas of its own.
+    this.replicas = shape === 'cluster' ? 1 : this.shape.replicas.length;
+    this.wait = wait === 'all' ? this.replicas : wait;
+    /** Whether the docs say that Redis may lose something by a promotion. */
+    this.mayLose = this.wait < this.replicas || this.replicas === 0;
+    this.fleet = await Fleet.start(this.log, this.shape, { wait: this.wait, ...fleet });
+    this.crowd = await Crowd.gather(this.log, this.fleet, { clients: long ? 120 : 24, rooms: this.rooms, ...crowd });
+    this.producers = new Producers(this.log, () => this.fleet.ingest(), { rooms: this.rooms, rate: 10, ...flow });
+    await this.flowing();
   }
 
   /** Waits until every client that is there has got, in each of its rooms, something sent from now on. Gives whether it has. */

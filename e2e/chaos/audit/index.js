@@ -51,7 +51,8 @@ export function audit(log, { limits = STRICT, mayLose = false } = {}) {
 
 /** A few lines that say what is wrong: each kind with its number and its first cases. */
 export function complaints({ violations }, cases = 3) {
-  const kinds = Map.groupBy ? Map.groupBy(violations, ({ kind }) => kind) : violations.reduce((map, each) => map.set(each.kind, [...(map.get(each.kind) ?? []), each]), new Map());
+  const kinds = new Map(violations.map(({ kind }) => [kind, []]));
+  for (const violation of violations) kinds.get(violation.kind).push(violation);
   return [...kinds].map(([kind, found]) => {
     const first = found.slice(0, cases).map(({ client, room, text }) => `  ${[client, room].filter(Boolean).join(' in ')}${client || room ? ': ' : ''}${text}`);
     return [`${kind}: ${found.length}`, ...first].join('\n');

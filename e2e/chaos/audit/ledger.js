@@ -22,7 +22,10 @@ export class Ledger {
       return seats.get(key);
     };
     for (const event of events) {
-      if (event.kind === 'sent') this.sent.set(event.room, [...(this.sent.get(event.room) ?? []), event]);
+      if (event.kind === 'sent') {
+        if (!this.sent.has(event.room)) this.sent.set(event.room, []);
+        this.sent.get(event.room).push(event);
+      }
       if (event.kind === 'got') {
         seat(event).got.push(event);
         seat(event).events.push(event);
@@ -41,8 +44,11 @@ export class Ledger {
     }
   }
 
+  #accepted = new Map();
+
   accepted(room) {
-    return (this.sent.get(room) ?? []).filter(({ outcome }) => outcome === 'accepted');
+    if (!this.#accepted.has(room)) this.#accepted.set(room, (this.sent.get(room) ?? []).filter(({ outcome }) => outcome === 'accepted'));
+    return this.#accepted.get(room);
   }
 
   /** Whether the server holds a message at the end; `undefined` where its history does not reach back so far. */

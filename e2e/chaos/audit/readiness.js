@@ -15,6 +15,16 @@ function steady(times) {
   return found;
 }
 
+/** @template T @param {T[]} all @param {(one: T) => string} key @returns {Map<string, T[]>} */
+function group(all, key) {
+  const groups = new Map();
+  for (const one of all) {
+    if (!groups.has(key(one))) groups.set(key(one), []);
+    groups.get(key(one)).push(one);
+  }
+  return groups;
+}
+
 /** Who was at which gateway, in which rooms, from when to when. */
 function audience(events, end) {
   const seats = [];
@@ -63,12 +73,14 @@ export function readiness(events, timeline, limits) {
   const dispatching = of('dispatcher').reduce((all, dispatcher) => intersect(all, dispatcher.ready), timeline.calm(0, { writes: true, faults: false }));
 
   const { seats, rooms } = audience(events, end);
-  const gatewayOf = (client, at) => seats.findLast((seat) => seat.client === client && seat.from <= at && at <= seat.to)?.gateway;
+  const seatsOf = group(seats, ({ client }) => client);
+  const gatewayOf = (client, at) => seatsOf.get(client)?.findLast((seat) => seat.from <= at && at <= seat.to)?.gateway;
   const deliveries = new Map();
   for (const { kind, at, client } of events) {
     if (kind !== 'got') continue;
     const gateway = gatewayOf(client, at);
-    deliveries.set(gateway, [...(deliveries.get(gateway) ?? []), at]);
+    if (!deliveries.has(gateway)) deliveries.set(gateway, []);
+    deliveries.get(gateway).push(at);
   }
   const accepted = events.filter(({ kind, outcome }) => kind === 'sent' && outcome === 'accepted').map(({ answered, room, by }) => ({ at: answered, room, by })).sort((a, b) => a.at - b.at);
 
@@ -76,10 +88,12 @@ export function readiness(events, timeline, limits) {
     const times = deliveries.get(gateway.name) ?? [];
     const there = seats.filter((seat) => seat.gateway === gateway.name);
     const owed = accepted.filter(({ at, room }) => there.some((seat) => seat.from < at && at < seat.to && rooms.get(seat.client)?.has(room)));
+    let from = 0;
     for (const [n, before] of [0, ...times].entries()) {
       const next = times[n] ?? end;
-      const first = owed.find(({ at }) => at > before && at < next);
-      if (!first || next - first.at <= limits.readiness) continue;
+      while (from < owed.length && owed[from].at <= before) from += 1;
+      const first = owed[from];
+      if (!first || first.at >= next || next - first.at <= limits.readiness) continue;
       // Who left meanwhile can't be delivered to.
       const listened = steady(owed.filter(({ at }) => at >= first.at && at <= next).map(({ at }) => at)).map(({ from, to }) => ({ from, to: Math.min(to + STEADY, next) }));
       for (const span of long(intersect(listened, intersect(gateway.ready, dispatching)))) lie(gateway, span, 'ok, while nothing was delivered');

@@ -29,9 +29,7 @@ export class Timeline {
    * @param {{ client?: string, writes?: boolean }} [what] whose it is, and whether it needs writes that wait for replicas
    */
   due(at, { client, writes = false } = {}) {
-    const { late } = this.limits;
-    const troubled = [...this.faults, ...(writes ? this.lacking : [])].map(({ from, to }) => ({ from: from - late, to, after: to + late }));
-    const spans = [...troubled, ...(this.away.get(client) ?? []).map(({ from, to }) => ({ from: from - late, to, after: to }))];
+    const spans = this.#spans(client, writes);
     let due = at;
     for (let moved = true; moved;) {
       moved = false;
@@ -43,6 +41,19 @@ export class Timeline {
       }
     }
     return due;
+  }
+
+  #known = new Map();
+
+  /** What holds something up: from when on, until when, and until when it is still felt. */
+  #spans(client, writes) {
+    const key = `${this.away.has(client) ? client : ''} ${writes}`;
+    if (!this.#known.has(key)) {
+      const { late } = this.limits;
+      const troubled = [...this.faults, ...(writes ? this.lacking : [])].map(({ from, to }) => ({ from: from - late, to, after: to + late }));
+      this.#known.set(key, [...troubled, ...(this.away.get(client) ?? []).map(({ from, to }) => ({ from: from - late, to, after: to }))]);
+    }
+    return this.#known.get(key);
   }
 
   /** Whether Redis may lose what was accepted then: by a fault of a kind that says so, and in its time. */

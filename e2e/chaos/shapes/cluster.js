@@ -1,6 +1,7 @@
 // A Cluster of three primaries, each with a replica.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { freePort } from '../../lib/ports.js';
 import { until } from '../../lib/until.js';
 import { Server } from './server.js';
 
@@ -21,8 +22,9 @@ export class Cluster {
     return shape;
   }
 
-  node() {
-    return Server.start({ name: 'node', lines: this.lines });
+  /** A node. Its second port would be one that the kernel gives out by itself, if nothing were said. */
+  async node() {
+    return Server.start({ name: 'node', lines: [...this.lines, `cluster-port ${await freePort()}`] });
   }
 
   get seeds() {

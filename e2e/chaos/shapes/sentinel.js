@@ -1,11 +1,12 @@
 // A primary with two replicas, and three Sentinels who watch over them.
 import { randomBytes } from 'node:crypto';
+import { canary } from '../../lib/canaries.js';
 import { freePort } from '../../lib/ports.js';
 import { until } from '../../lib/until.js';
 import { SENTINEL, Server } from './server.js';
 
 const NAME = 'mymaster';
-const PASSWORD = 'who serves';
+const PASSWORD = canary('redis-password');
 /** Milliseconds without an answer after which a Sentinel takes a server to be down. */
 export const DOWN_AFTER = 2_000;
 
