@@ -5,7 +5,7 @@ import { seeded } from '../lib/random.js';
 import { complaints } from './audit/index.js';
 import { play } from './play.js';
 
-/** @param {string} title @param {import('./scenarios/index.js').Scenario[]} scenarios @param {number} [concurrency] */
+/** @param {string} title @param {import('./scenarios/index.js').Scenario[]} scenarios @param {number} [concurrency] how many at a time */
 export function suite(title, scenarios, concurrency = 3) {
   describe(title, { concurrency }, () => {
     for (const scenario of scenarios) {

@@ -1,5 +1,6 @@
-// Scenarios of `make chaos` in their short form: clients that ask for much, read little, or all come at once.
+// Scenarios of `make chaos` in their short form: clients that ask for much, read little, or all come at once; and other clocks.
 import { suite } from '../chaos/suite.js';
-import scenarios from '../chaos/scenarios/load.js';
+import clock from '../chaos/scenarios/clock.js';
+import load from '../chaos/scenarios/load.js';
 
-suite("chaos: clients that ask for much, read little, or all come at once", scenarios);
+suite('chaos: clients that ask for much, read little, or all come at once; and other clocks', [...load, ...clock]);

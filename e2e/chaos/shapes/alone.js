@@ -5,9 +5,9 @@ export class Alone {
   replicas = [];
   mode = 'standalone';
 
-  static async start({ lines = [], replicas = 0, env } = {}) {
+  static async start({ lines = [], replicas = 0 } = {}) {
     const shape = new Alone();
-    shape.server = await Server.start({ lines, env });
+    shape.server = await Server.start({ lines });
     shape.lines = lines;
     for (let n = 0; n < replicas; n += 1) await shape.attach();
     return shape;

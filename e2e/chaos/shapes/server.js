@@ -15,13 +15,12 @@ export const SENTINEL = { user: 'sentinel', password: 'who watches' };
 
 export class Server {
   /**
-   * @param {{ name?: string, sentinel?: boolean, port?: number, lines?: string[], password?: string, env?: object }} what
-   *   `lines` of its configuration; the password of clients and replicas; `env`: what its process finds in the environment
+   * @param {{ name?: string, sentinel?: boolean, port?: number, lines?: string[], password?: string }} what `lines` of
+   *   its configuration; the password of clients and replicas
    */
-  static async start({ name = 'redis', sentinel = false, port, lines = [], password, env = {} } = {}) {
+  static async start({ name = 'redis', sentinel = false, port, lines = [], password } = {}) {
     const server = new Server();
     server.password = password;
-    server.env = env;
     server.port = port ?? (await freePort());
     server.name = `${name}-${server.port}`;
     server.sentinel = sentinel;
@@ -46,7 +45,7 @@ export class Server {
   /** Starts it (again), with what it has on disk. */
   async restart() {
     this.stopped = false;
-    this.child = new Child(this.name, 'redis-server', [this.file, ...(this.sentinel ? ['--sentinel'] : [])], this.env);
+    this.child = new Child(this.name, 'redis-server', [this.file, ...(this.sentinel ? ['--sentinel'] : [])]);
     await until(`${this.name} answers`, async () => (await this.cli('PING')) === 'PONG');
   }
 
