@@ -13,6 +13,8 @@ import { Network } from './network.js';
 /** Milliseconds between two looks at the readiness of a service, and how long one may take. */
 const LOOK = 250;
 const LOOK_TIMEOUT = 1_000;
+/** The checks that fail, of the lines that /readyz answers. */
+const failed = (text) => text.split('\n').filter((line) => line.startsWith('fail ')).map((line) => line.slice('fail '.length)).join('; ');
 const HISTORY = 'history: { size: 100000, bytes: 256MiB, age: 1h }';
 
 export class Fleet {
@@ -106,7 +108,7 @@ export class Fleet {
     let last;
     while (this.services.get(name) === service && !this.ending) {
       const look = await fetch(`${service.admin}/readyz`, { signal: AbortSignal.timeout(LOOK_TIMEOUT) }).then(
-        async (answer) => ({ ok: answer.ok, text: answer.ok ? '' : (await answer.text()).trim().replaceAll('\n', '; ') }),
+        async (answer) => ({ ok: answer.ok, text: answer.ok ? '' : failed(await answer.text()) }),
         (error) => ({ ok: error.cause?.code === 'ECONNREFUSED' ? undefined : false, text: 'no answer' }),
       );
       if (this.services.get(name) !== service || this.ending || service.left) return;

@@ -231,6 +231,11 @@ test('readiness is found that is not ok while the service works, or when all is 
     assert.deepEqual(kinds(unready(service, 31_000, 33_000)), ['readiness lied'], `${service} was not ready in calm`);
     assert.deepEqual(kinds(unready(service, FAULT.from, FAULT.to + 4_000)), [], `${service} may say what is wrong in a fault`);
   }
+  // Before it was ready for the first time it starts.
+  const starting = [...clean(), ...[[30_000, undefined], [30_100, false], [33_000, true]].map(([at, ok]) => (ok === undefined
+    ? { at, kind: 'service', service: 'ingest-1', service_kind: 'ingest', state: 'started' }
+    : { at, kind: 'ready', service: 'ingest-1', ok, text: 'startup' }))];
+  assert.deepEqual(kinds(starting), []);
   const never = [...clean(), { at: 30_000, kind: 'service', service: 'ingest-1', service_kind: 'ingest', state: 'started' }, { at: 30_100, kind: 'ready', service: 'ingest-1', ok: false, text: 'redis' }];
   assert.deepEqual(kinds(never), ['readiness lied']);
 });

@@ -66,7 +66,13 @@ export function readiness(events, timeline, limits) {
   for (const service of services.values()) {
     service.running = spans(service.runs, end);
     service.ready = intersect(service.running, spans(service.ok.map(({ at, so }) => ({ at, so: so === true })), end));
-    service.unready = intersect(service.running, spans(service.ok.map(({ at, so }) => ({ at, so: so === false })), end));
+    // One that starts is not ready yet, and says so; how long that may take is asked below.
+    let begun = false;
+    const after = service.ok.map(({ at, so }) => {
+      begun = so === undefined ? false : begun || so;
+      return { at, so: begun && so === false };
+    });
+    service.unready = intersect(service.running, spans(after, end));
   }
   const of = (kind) => [...services.values()].filter((service) => service.kind === kind);
   // Dispatchers that are all there and say that they work: then what is not delivered is the gateway's fault, or theirs.

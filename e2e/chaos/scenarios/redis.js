@@ -154,7 +154,8 @@ export default [
       await stage.fault('Redis is flushed', async () => {
         await stage.shape.server.cli('FLUSHALL');
         await stage.fleet.owned();
-      }, { loses: true });
+        // The alive keys are gone as well.
+      }, { loses: true, cut: stage.fleet.of('gateway') });
       await stage.flowing();
     },
   },
