@@ -9,7 +9,7 @@ import { said, write } from './scorecard.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { seed: { type: 'string' }, long: { type: 'boolean', default: false }, list: { type: 'boolean', default: false }, page: { type: 'boolean', default: false } },
+  options: { seed: { type: 'string' }, long: { type: 'boolean', default: false }, list: { type: 'boolean', default: false }, page: { type: 'boolean', default: false }, jobs: { type: 'string', default: '1' } },
 });
 const form = values.long ? 'long' : 'short';
 if (values.list) {
@@ -23,14 +23,20 @@ if (wanted.length === 0) {
 }
 const seed = values.seed ? Number(values.seed) : randomInt(2 ** 31);
 console.log(`chaos: the ${form} form of ${wanted.length} scenarios with seed ${seed}`);
+const runs = wanted.flatMap((scenario) => scenario.runs[form].map((run) => ({ scenario, run })));
 const verdicts = [];
-for (const scenario of wanted) {
-  for (const run of scenario.runs[form]) {
-    const verdict = await play(scenario, { seed, long: values.long, ...run });
-    verdicts.push(verdict);
-    console.log(said(verdict));
+let next = 0;
+/** Takes one run after the other, as long as there are any. */
+const work = async () => {
+  while (next < runs.length) {
+    const n = next;
+    next += 1;
+    const { scenario, run } = runs[n];
+    verdicts[n] = await play(scenario, { seed, long: values.long, ...run });
+    console.log(said(verdicts[n]));
   }
-}
+};
+await Promise.all(Array.from({ length: Number(values.jobs) }, work));
 const text = write(verdicts);
 const broken = verdicts.filter(({ violations }) => violations.length > 0).length;
 console.log(`\n${text}`);
