@@ -19,8 +19,9 @@ export function claims(ledger, limits) {
         if (message.outcome === 'refused') return false;
         // Where it went to is not known, so it may have been there.
         if (message.offset === undefined) return message.at < at && (seen.get(message.n) ?? Infinity) >= at;
-        // Whoever had it before the server lost it is told as well: the server can't know who had it.
-        return ledger.holds(message) !== true && (within(message.offset, low, high) || (compare(message.offset, before) > 0 && message.answered < at));
+        // Whoever had it before the server lost it is told as well: the server can't know who had it. And it may be told after
+        // what followed, once.
+        return ledger.holds(message) !== true && (within(message.offset, low, high) || (message.answered < at && !told.some((earlier) => earlier.before !== undefined && !earlier.recovered && earlier.at > message.answered && earlier.at < at)));
       });
       if (!justified) {
         counts.needless += 1;
