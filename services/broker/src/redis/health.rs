@@ -3,8 +3,10 @@
 use async_trait::async_trait;
 use indexmap::IndexMap;
 
-use super::{RedisBroker, diagnosis::information, keys::slot, requirements::field};
-use crate::{Broker, Health, Incarnation, Life, Lives, Pressure, Result};
+use super::{
+    RedisBroker, diagnosis::information, keys::slot, replication::replication_state, requirements::field,
+};
+use crate::{Broker, Health, Incarnation, Life, Lives, Pressure, Result, losses::ReplicationState};
 
 #[async_trait]
 impl Health for RedisBroker {
@@ -14,8 +16,19 @@ impl Health for RedisBroker {
         self.topology().look().await?;
         let mut seen: IndexMap<String, Life> = IndexMap::new();
         let mut partitions = Vec::new();
+        let mut states: IndexMap<std::sync::Arc<str>, Option<ReplicationState>> = IndexMap::new();
         for partition in self.partitions().partitions() {
-            partitions.push(self.life_of(&self.keys().queue(partition), &mut seen).await?);
+            let key = self.keys().queue(partition);
+            let life = self.life_of(&key, &mut seen).await?;
+            let node = self.topology().of_slot(slot(&key)).await?;
+            if !states.contains_key(&node.address) {
+                let found = information(&node, "replication").await.ok();
+                let state = found.as_deref().and_then(replication_state);
+                states.insert(std::sync::Arc::clone(&node.address), state);
+            }
+            let state = states.get(&node.address).and_then(Option::as_ref);
+            self.observed(partition, &life, state);
+            partitions.push(life);
         }
         let channel = match channel {
             Some(gateway) => Some(self.life_of(&self.keys().channel(gateway), &mut seen).await?),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 
-use crate::{BrokerError, Result};
+use crate::{BrokerError, Result, losses::LossMetrics};
 
 /// Upper bounds in seconds, from a tenth of a millisecond to the time-out of a call and beyond.
 const BUCKETS: [f64; 14] = [
@@ -19,6 +19,7 @@ pub struct RedisMetrics {
     round_trips: IntCounterVec,
     call_seconds: Histogram,
     connections: IntCounterVec,
+    losses: LossMetrics,
 }
 
 impl RedisMetrics {
@@ -57,14 +58,21 @@ impl RedisMetrics {
                 .buckets(BUCKETS.to_vec()),
             )?,
             connections,
+            losses: LossMetrics::default(),
         })
+    }
+
+    /// What failovers and restarts dropped.
+    pub fn losses(&self) -> &LossMetrics {
+        &self.losses
     }
 
     /// Shows them in a registry; fails if a name is taken.
     pub fn register(&self, registry: &Registry) -> std::result::Result<(), prometheus::Error> {
         registry.register(Box::new(self.round_trips.clone()))?;
         registry.register(Box::new(self.call_seconds.clone()))?;
-        registry.register(Box::new(self.connections.clone()))
+        registry.register(Box::new(self.connections.clone()))?;
+        self.losses.register(registry)
     }
 
     /// A call was answered, or failed, after this time.

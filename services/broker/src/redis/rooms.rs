@@ -1,7 +1,7 @@
 //! Routes and histories of rooms.
 
 use async_trait::async_trait;
-use carillon_model::{Offset, Partition, Room, wire::HistoryEntry};
+use carillon_model::{Gap, Offset, Partition, Room, wire::HistoryEntry};
 use prost::Message as _;
 use redis::Value;
 
@@ -77,6 +77,22 @@ impl Rooms for RedisBroker {
         below: Option<Offset>,
         limit: usize,
     ) -> Result<Vec<HistoryItem>> {
+        let mut messages = self.newest(room, below, limit).await?;
+        let read = messages.len();
+        messages.retain(|item| item.gap.is_none());
+        // Gaps are rare. The place of those that were left out is filled once; a second time is not worth it.
+        if messages.len() < read && read == limit {
+            let below = messages.last().map(|oldest| oldest.offset).or(below);
+            let missing = limit - messages.len();
+            let older = self.newest(room, below, 2 * limit).await?;
+            messages.extend(older.into_iter().filter(|item| item.gap.is_none()).take(missing));
+        }
+        Ok(messages)
+    }
+}
+
+impl RedisBroker {
+    async fn newest(&self, room: &Room, below: Option<Offset>, limit: usize) -> Result<Vec<HistoryItem>> {
         let key = self.keys().history(self.partitions().partition_of(room), room);
         let from = below.map_or_else(|| "+".to_owned(), |below| format!("({below}"));
         let call = Call::command("XREVRANGE", &key)
@@ -85,10 +101,8 @@ impl Rooms for RedisBroker {
             .arg("-")
             .arg("COUNT")
             .arg(limit);
-        reply::array(self.call(call).await?)?
-            .into_iter()
-            .map(item)
-            .collect()
+        let found = reply::array(self.call(call).await?)?;
+        found.into_iter().map(item).collect()
     }
 }
 
@@ -104,6 +118,7 @@ fn item(value: Value) -> Result<HistoryItem> {
     Ok(HistoryItem {
         offset,
         prev,
+        gap: entry.gap.as_ref().map(Gap::from),
         message: entry.message,
     })
 }

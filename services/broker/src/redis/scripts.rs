@@ -33,6 +33,9 @@ macro_rules! scripts {
 
 scripts! {
     APPEND: "", true, "append.lua";
+    // Repeating them does no harm, and what is lost of them is noticed: neither needs an answer that is certain.
+    LINEAGE: "allow-oom", false, "lineage.lua";
+    APPEND_GAPS: "allow-oom", false, "append_gaps.lua";
     READ_HEAD: "allow-oom", false, "read_head.lua";
     READ_BACKLOG: "allow-oom", false, "read_backlog.lua";
     RECORD: "allow-oom", true, "record.lua";

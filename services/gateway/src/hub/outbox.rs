@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use carillon_model::{Message, Offset, Room};
+use carillon_model::{Data, EventName, Gap, Message, MessageId, Offset, Room, Sender};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -30,6 +30,8 @@ pub struct Delivery {
     pub prev: Option<Offset>,
     /// The message.
     pub message: Message,
+    /// It is no message, and no client gets it: some were lost before it.
+    pub(super) gap: Option<Gap>,
     /// `{"room","offset","id","ts"}`, encoded once.
     pub meta: Box<serde_json::value::RawValue>,
     /// What it counts in an outbox, in bytes.
@@ -66,9 +68,28 @@ impl Delivery {
             offset,
             prev,
             message,
+            gap: None,
             meta,
             weight,
             trace: None,
+        })
+    }
+
+    /// A place in a room before which messages were lost.
+    pub(super) fn of_gap(room: Room, offset: Offset, prev: Option<Offset>, gap: Gap) -> Result<Self, String> {
+        let nothing = Message {
+            id: MessageId(uuid::Uuid::nil()),
+            event: EventName::new("gap").map_err(|error| error.to_string())?,
+            data: Data::NULL,
+            accepted_at: 0,
+            copies: 1,
+            sender: Sender::Anonymous,
+            traceparent: String::new(),
+        };
+        let delivery = Self::new(room, offset, prev, nothing).map_err(|error| error.to_string())?;
+        Ok(Self {
+            gap: Some(gap),
+            ..delivery
         })
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // metrics are floats
 
 mod fixture;
+mod gaps;
 mod presence;
 mod rebalance;
 

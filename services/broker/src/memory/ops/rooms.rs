@@ -138,7 +138,7 @@ pub fn read_newest(
     room.history(now)
         .iter()
         .rev()
-        .filter(|item| below.is_none_or(|below| item.offset < below))
+        .filter(|item| item.gap.is_none() && below.is_none_or(|below| item.offset < below))
         .take(limit)
         .cloned()
         .collect()

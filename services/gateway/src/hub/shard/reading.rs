@@ -27,6 +27,12 @@ impl Reading<'_> {
             .map_or(self.partition.handled, |last| last.max(self.partition.handled))
     }
 
+    /// Whether messages may have been lost between two places that nobody knows.
+    pub(super) fn doubts(&self, from: Offset, upto: Offset) -> bool {
+        let doubtful = self.partition.doubtful_upto;
+        from < doubtful && doubtful <= upto
+    }
+
     /// Whether nothing can be missing after `cursor` although the room's last offset is forgotten: no message came
     /// for 24 hours, so a cursor younger than 12 has seen all there was.
     pub(super) fn quiet_since(&self, cursor: Offset) -> bool {
