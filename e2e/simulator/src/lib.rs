@@ -22,10 +22,12 @@ pub mod client;
 mod condition;
 pub mod directed;
 mod faults;
+mod ledger;
 pub mod mix;
 pub mod network;
 pub mod processes;
 pub mod producer;
+mod replicas;
 pub mod schedule;
 
 pub use directed::{Scenario, run_directed};

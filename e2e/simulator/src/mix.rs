@@ -162,11 +162,13 @@ pub enum Mutation {
     AlwaysFalse,
     /// Who missed something is told `false` and starts at the newest, though history holds it.
     FalseInsteadOfReplay,
+    /// What a failover took back is not marked.
+    GapsNotMarked,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::HistoryAfterRoutes,
         Self::JoinReadsBeforeRouting,
         Self::ConsumingRead,
@@ -180,6 +182,7 @@ impl Mutation {
         Self::JoinStopsAtFirstLateFrame,
         Self::AlwaysFalse,
         Self::FalseInsteadOfReplay,
+        Self::GapsNotMarked,
     ];
 }
 

@@ -82,6 +82,7 @@ const CAUGHT: [(Mutation, &str, u64); Mutation::ALL.len()] = [
     (Mutation::JoinStopsAtFirstLateFrame, "dispatchers", 54),
     (Mutation::AlwaysFalse, "calm", 0),
     (Mutation::FalseInsteadOfReplay, "calm", 3),
+    (Mutation::GapsNotMarked, "partitions-fail-over", 0),
 ];
 
 #[test]
