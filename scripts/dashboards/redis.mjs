@@ -30,6 +30,10 @@ export default dashboard({
       lines('Failovers', 'Changes of a server\'s life, as gateways and dispatchers (once for each partition) see them.', [
         [`sum(${rate('carillon_gateway_failovers_total')})`, 'gateways'], [`sum(${rate('carillon_dispatcher_failovers_total')})`, 'dispatchers'], [`sum(${rate('carillon_gateway_resets_total')})`, 'positions taken back'],
       ], { unit: 'cps' }),
+      lines('Accepted and lost', 'Messages that a failover or a restart of Redis took back; their rooms are told. And partitions of which nobody knows what they lost.', [
+        [`sum(increase(carillon_redis_lost_messages_total{${S}}[$__rate_interval]))`, 'messages'], [`sum(increase(carillon_redis_unknown_losses_total{${S}}[$__rate_interval]))`, 'partitions'],
+        [`sum by (scope) (increase(carillon_dispatcher_gaps_total{${S}}[$__rate_interval]))`, 'markers: {{scope}}'], [`sum(increase(carillon_redis_superseded_appends_total{${S}}[$__rate_interval]))`, 'answers not trusted'],
+      ], { unit: 'none' }),
       lines('Unknown outcomes', 'Writes whose answer was lost, as producers and clients were told.', [
         [`sum(${rate('carillon_ingest_requests_total', 'outcome="unknown"')})`, 'producers'], [`sum(${rate('carillon_gateway_publishes_total', 'outcome="outcome_unknown"')})`, 'clients'], [`sum(${rate('carillon_dispatcher_unknown_outcomes_total')})`, 'dispatchers'],
       ], { unit: 'cps' }),
