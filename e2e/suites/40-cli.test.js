@@ -203,7 +203,7 @@ test('rooms and gateways say who is where', async () => {
   assert.equal(who.gateways.filter(({ alive }) => alive).length, 1);
   assert.deepEqual(nowhere.gateways, []);
   assert.equal(one.incarnation, who.gateways.find(({ alive }) => alive).gateway);
-  assert.equal(one.capacity, 50_000);
+  assert.equal(one.capacity, 20_000);
   await until('its sessions are reported', () => list()[0].sessions === 1);
   assert.match(ok('carillon gateways').stdout, new RegExp(`${one.incarnation}.*1 of 20000.*serving`));
   assert.match(ok('carillon rooms who').stdout, new RegExp(`${one.incarnation} at .*1 sessions`));

@@ -536,8 +536,8 @@ describe('what a person is told', { skip }, () => {
     ['everything counted twice', { ...trial, metrics: { podMonitor: { enabled: true }, serviceMonitor: { enabled: true } } }, /counted twice/],
     ['a variable that is the chart\'s', { ...trial, pods: { extraEnv: [{ name: 'POD_NAME', value: 'x' }] } }, /extraEnv sets POD_NAME, which the chart sets itself/],
     ['a digest', { ...trial, image: { digest: 'latest' } }, /image\.digest must be sha256/],
-    ['more sessions than memory', { ...trial, settings: { gateway: { sessions: 50000 } } }, /gateway\.resources\.limits\.memory is 3Gi, but at their limits 50000 sessions in 200 rooms each, 20000 connections handed on .* take up to \d{4}Mi\. Raise it/],
-    ['less memory than sessions', { ...trial, gateway: { resources: { limits: { memory: '2Gi' } } } }, /limits\.memory is 2Gi/],
+    ['more sessions than memory', { ...trial, settings: { gateway: { sessions: 50000 } } }, /gateway\.resources\.limits\.memory is 4Gi, but at their limits 50000 sessions in 200 rooms each, 20000 connections handed on .* take up to \d{4}Mi\. Raise it/],
+    ['less memory than sessions', { ...trial, gateway: { resources: { limits: { memory: '3Gi' } } } }, /limits\.memory is 3Gi/],
     ['outboxes larger than memory', { ...trial, settings: { gateway: { outboxes: '4GiB' } } }, /outboxes or tails/],
     ['rooms in excess', { ...trial, settings: { gateway: { rooms_per_session: 1000 } } }, /in 1000 rooms each/],
     // The schema's part.
@@ -556,9 +556,9 @@ describe('what a person is told', { skip }, () => {
 
   test('memory that holds what the settings allow is fine, however it is written', () => {
     for (const gateway of [
-      { sessions: 8000, outboxes: '512 MiB' }, { sessions: 30000, rooms_per_session: 20 }, { sessions: 1000, outboxes: 2147483648 }, { outboxes: '300MB', tails: '1MiB' },
+      { sessions: 8000, outboxes: '512 MiB' }, { sessions: 30000, rooms_per_session: 20 }, { sessions: 1000, outboxes: 1610612736 }, { outboxes: '300MB', tails: '1MiB' },
     ]) helm.render({ ...trial, settings: { gateway } });
-    for (const memory of ['3Gi', '3100Mi', '3300M', 3221225472, null]) helm.render({ ...trial, gateway: { resources: { limits: { memory } } } });
+    for (const memory of ['4Gi', '4100Mi', '4300M', 4294967296, null]) helm.render({ ...trial, gateway: { resources: { limits: { memory } } } });
     const [sessions, rooms, outboxes, tails, forwarding] = ['sessions', 'rooms_per_session', 'outboxes', 'tails', 'forwarding.requests']
       .map((name) => new RegExp(`^\\| \`gateway\\.${name}\` \\| \`([^\`]+)\``, 'm').exec(fs.readFileSync(path.resolve(chart, '../../docs/settings.md'), 'utf8'))[1]);
     // What the chart takes for defaults are the service's own, written out.

@@ -32,6 +32,10 @@ export default dashboard({
       ], { unit: 'cps' }),
       lines('Looks at Redis that fail', 'Sentinels and servers that were asked who is primary, or who they are, and did not answer, by pod.', [[`sum by (pod) (${rate('carillon_redis_looks_total', 'outcome="failed"')})`, '{{pod}}']], { unit: 'cps' }),
       lines('Replication IDs', 'Changes of a running server\'s replication ID. A first replica that attaches is benign; a promotion is a failover.', [[`sum by (kind) (${rate('carillon_redis_replication_id_changes_total')})`, '{{kind}}']], { unit: 'cps' }),
+      lines('Accepted and lost', 'Messages that a failover or a restart of Redis took back; their rooms are told. And partitions of which nobody knows what they lost.', [
+        [`sum(increase(carillon_redis_lost_messages_total{${S}}[$__rate_interval]))`, 'messages'], [`sum(increase(carillon_redis_unknown_losses_total{${S}}[$__rate_interval]))`, 'partitions'],
+        [`sum by (scope) (increase(carillon_dispatcher_gaps_total{${S}}[$__rate_interval]))`, 'markers: {{scope}}'], [`sum(increase(carillon_redis_superseded_appends_total{${S}}[$__rate_interval]))`, 'answers not trusted'],
+      ], { unit: 'none' }),
       lines('Unknown outcomes', 'Writes whose answer was lost, as producers and clients were told.', [
         [`sum(${rate('carillon_ingest_requests_total', 'outcome="unknown"')})`, 'producers'], [`sum(${rate('carillon_gateway_publishes_total', 'outcome="outcome_unknown"')})`, 'clients'], [`sum(${rate('carillon_dispatcher_unknown_outcomes_total')})`, 'dispatchers'],
       ], { unit: 'cps' }),

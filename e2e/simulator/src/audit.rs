@@ -158,7 +158,7 @@ impl Audit {
     }
 
     /// Everything that was promised and not kept to these clients, who wanted these rooms all the time. `lost` are
-    /// messages that servers lost with a failover; of them nothing is promised. `judge_falses`: histories keep everything.
+    /// messages that servers lost with a failover; of them only that they are told, at whatever place. `judge_falses`: histories keep everything.
     pub fn violations(
         &self,
         clients: usize,
@@ -186,6 +186,16 @@ impl Audit {
         found
     }
 
+    /// How many gaps were told to clients that missed nothing, in rooms that keep a history.
+    pub fn needless_falses(&self, lost: &[MessageId]) -> u64 {
+        let book = self.0.lock();
+        let rooms: std::collections::BTreeSet<&Room> = book.accepted.values().map(|(room, _)| room).collect();
+        let kept = rooms.into_iter().filter(|room| room.as_str() != "n");
+        kept.flat_map(|room| book.clients.values().map(move |seen| (room, seen)))
+            .map(|(room, seen)| book.needless_in(seen, room, lost))
+            .sum()
+    }
+
     /// How many recoveries were told complete, and how many gaps were told.
     pub fn told_counts(&self) -> (u64, u64) {
         let book = self.0.lock();
@@ -193,6 +203,11 @@ impl Audit {
             (trues + seen.trues, falses + seen.falses)
         })
     }
+}
+
+/// Whether a gap that was told is the one of a message. One that a server lost may be told at any later place.
+fn tells(above: Option<Offset>, upto: Offset, offset: Offset, was_lost: bool) -> bool {
+    offset <= upto && (was_lost || above.is_none_or(|above| offset > above))
 }
 
 impl Book {
@@ -210,23 +225,52 @@ impl Book {
         found: &mut Vec<Violation>,
     ) {
         for (id, (_, offset)) in self.accepted.iter().filter(|(_, (of, _))| of == room) {
-            if seen.messages.contains_key(id) || lost.contains(id) {
+            if seen.messages.contains_key(id) {
                 continue;
             }
-            let told = seen.gaps.iter().any(|(of, above, upto)| {
-                of == room && above.is_none_or(|above| *offset > above) && offset <= upto
-            });
+            let was_lost = lost.contains(id);
+            let told = seen
+                .gaps
+                .iter()
+                .any(|(of, above, upto)| of == room && tells(*above, *upto, *offset, was_lost));
             if !told {
                 let detail = format!(
                     "client {client} never got {} of {room} at {offset}",
                     self.name(id)
                 );
-                found.push(Violation {
-                    promise: "silent loss",
-                    detail,
-                });
+                let promise = if was_lost {
+                    "true over a lost message"
+                } else {
+                    "silent loss"
+                };
+                found.push(Violation { promise, detail });
             }
         }
+    }
+
+    /// How many gaps a client was told of in a room though it had everything that was accepted up to there, or had been
+    /// told of what it missed before.
+    fn needless_in(&self, seen: &Seen, room: &Room, lost: &[MessageId]) -> u64 {
+        let missed: Vec<(Offset, bool)> = self
+            .accepted
+            .iter()
+            .filter(|(id, (of, _))| of == room && !seen.messages.contains_key(id))
+            .map(|(id, (_, offset))| (*offset, lost.contains(id)))
+            .collect();
+        let gaps: Vec<(Option<Offset>, Offset)> = seen
+            .gaps
+            .iter()
+            .filter(|(of, ..)| of == room)
+            .map(|(_, above, upto)| (*above, *upto))
+            .collect();
+        let tells = |(above, upto): &(Option<Offset>, Offset), (offset, was_lost): &(Offset, bool)| {
+            tells(*above, *upto, *offset, *was_lost)
+        };
+        let needless = gaps.iter().enumerate().filter(|(place, gap)| {
+            let new = |message: &&(Offset, bool)| !gaps[..*place].iter().any(|before| tells(before, message));
+            gap.0.is_some() && !missed.iter().filter(new).any(|message| tells(gap, message))
+        });
+        needless.count() as u64
     }
 
     fn producers_order(

@@ -22,11 +22,14 @@ pub mod client;
 mod condition;
 pub mod directed;
 mod faults;
+mod ledger;
 pub mod mix;
 pub mod network;
 pub mod processes;
 pub mod producer;
+mod replicas;
 pub mod schedule;
+mod silence;
 
 pub use directed::{Scenario, run_directed};
 pub use mix::{Fault, Mix, Mutation};

@@ -68,11 +68,12 @@ fn show(verdict: &Verdict) -> bool {
 }
 
 fn many(mix: Mix, seeds: Range<u64>, mutation: Option<Mutation>) -> bool {
-    let (mut broken, mut trues, mut falses, mut accepted) = (0_u64, 0, 0, 0);
+    let (mut broken, mut trues, mut falses, mut needless, mut accepted) = (0_u64, 0, 0, 0, 0);
     for seed in seeds.clone() {
         let verdict = run(mix, seed, mutation, false);
         trues += verdict.trues;
         falses += verdict.falses;
+        needless += verdict.needless;
         accepted += verdict.accepted;
         if let Some(first) = verdict.violations.first() {
             broken += 1;
@@ -81,7 +82,7 @@ fn many(mix: Mix, seeds: Range<u64>, mutation: Option<Mutation>) -> bool {
     }
     let count = seeds.end.saturating_sub(seeds.start);
     println!(
-        "{}: {count} schedules, {broken} broken, {accepted} messages, {trues} complete, {falses} gaps told",
+        "{}: {count} schedules, {broken} broken, {accepted} messages, {trues} complete, {falses} gaps told, {needless} of them needlessly",
         mix.name
     );
     broken > 0

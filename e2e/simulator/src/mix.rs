@@ -173,11 +173,13 @@ pub enum Mutation {
     AlwaysFalse,
     /// Who missed something is told `false` and starts at the newest, though history holds it.
     FalseInsteadOfReplay,
+    /// What a failover took back is not marked.
+    GapsNotMarked,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::HistoryAfterRoutes,
         Self::JoinReadsBeforeRouting,
         Self::ConsumingRead,
@@ -189,10 +191,11 @@ impl Mutation {
         Self::PrevCheckRemoved,
         Self::PrevMapKeptOverLease,
         Self::JoinStopsAtFirstLateFrame,
-        Self::ParkInMemory,
-        Self::MarkAfterTrim,
         Self::AlwaysFalse,
         Self::FalseInsteadOfReplay,
+        Self::GapsNotMarked,
+        Self::ParkInMemory,
+        Self::MarkAfterTrim,
     ];
 }
 

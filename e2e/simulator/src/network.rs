@@ -7,11 +7,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use carillon_broker::{
     BrokerError, Incarnation, Life, Result,
+    losses::{LogLimits, LossMetrics, Losses},
     memory::{MemoryBroker, MemoryOptions, ServerState},
 };
 use carillon_model::{MessageId, PartitionCount};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
+
+use crate::ledger::Ledger;
 
 pub use crate::condition::{Condition, Step};
 
@@ -28,6 +31,8 @@ pub struct Manners {
     pub tail: usize,
     /// After a failover offsets start from the server's clock as if nothing had happened (a mutation).
     pub offsets_not_raised: bool,
+    /// Nobody marks what a failover took back (a mutation).
+    pub gaps_not_marked: bool,
 }
 
 /// All servers, and who can reach which.
@@ -41,7 +46,7 @@ pub struct Network {
     ledgers: Vec<Mutex<Ledger>>,
     written: Vec<Notify>,
     /// Until when dispatchers get no answer from a gateway's channel; the gateway itself reads on.
-    mute: Mutex<BTreeMap<Incarnation, Instant>>,
+    pub(crate) mute: Mutex<BTreeMap<Incarnation, Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -50,32 +55,10 @@ struct Slot {
     old_primary: Option<OldPrimary>,
 }
 
-/// What a server took, for the audit.
-#[derive(Debug, Default)]
-struct Ledger {
-    writes: u64,
-    /// With which write each message came into a queue of this server.
-    appended: BTreeMap<MessageId, u64>,
-    lost: Vec<MessageId>,
-}
-
-impl Ledger {
-    fn take_back(&mut self, writes: u64) {
-        self.writes -= writes;
-        let kept = self.writes;
-        let gone = self
-            .appended
-            .iter()
-            .filter(|(_, write)| **write > kept)
-            .map(|(id, _)| *id);
-        self.lost.extend(gone);
-        self.appended.retain(|_, write| *write <= kept);
-    }
-}
-
 #[derive(Debug)]
 struct OldPrimary {
     state: ServerState,
+    writes: u64,
     skew: i64,
     until: Instant,
 }
@@ -116,6 +99,16 @@ impl Network {
         Duration::from_millis(self.random.lock().u64(..=limit))
     }
 
+    /// Whether anybody marks what a failover took back.
+    pub(crate) fn marks_gaps(&self) -> bool {
+        !self.manners.gaps_not_marked
+    }
+
+    /// Whether servers may lose writes.
+    pub(crate) fn loses_writes(&self) -> bool {
+        self.manners.tail > 0
+    }
+
     /// The present life of a server.
     pub fn life(&self, server: usize) -> Life {
         self.servers.read(server, |state, _| state.life.clone())
@@ -153,21 +146,29 @@ impl Network {
             .collect()
     }
 
-    /// A failover: another life, another clock, and the last writes gone.
+    /// A failover: another life, another clock, and the last writes gone. In a split the old primary serves on for a random
+    /// time.
     pub fn fail_over(&self, server: usize, writes_lost: usize, skew: i64, split: bool) {
+        let split = (split && !self.manners.split.is_zero()).then(|| {
+            let limit = u64::try_from(self.manners.split.as_millis()).unwrap_or(u64::MAX);
+            Duration::from_millis(self.random.lock().u64(1..limit.max(2)))
+        });
+        self.promote(server, writes_lost, skew, split);
+    }
+
+    /// A replica is promoted that lacks so many writes; the old primary serves the connections it has for a while.
+    pub(crate) fn promote(&self, server: usize, writes_lost: usize, skew: i64, split: Option<Duration>) {
         let mut slot = self.slots[server].lock();
         slot.lives += 1;
         let recent = self.servers.recent_states(server);
         let lost = writes_lost.min(recent.len());
         let present = self.servers.server_state(server);
         let old_skew = self.servers.skew(server);
-        if split && !self.manners.split.is_zero() {
-            let limit = u64::try_from(self.manners.split.as_millis())
-                .unwrap_or(u64::MAX)
-                .max(2);
-            let until = Instant::now() + Duration::from_millis(self.random.lock().u64(1..limit));
+        if let Some(time) = split {
+            let until = Instant::now() + time;
             slot.old_primary = Some(OldPrimary {
                 state: present.clone(),
+                writes: self.ledgers[server].lock().writes,
                 skew: old_skew,
                 until,
             });
@@ -186,26 +187,11 @@ impl Network {
         self.written[server].notify_waiters();
     }
 
-    /// A gateway's channel answers no dispatcher for this long.
-    pub(crate) fn mute(&self, gateway: Incarnation, lasts: Duration) {
-        self.mute.lock().insert(gateway, Instant::now() + lasts);
-    }
-
-    /// Ends all silence.
-    pub(crate) fn unmute(&self) {
-        self.mute.lock().clear();
-    }
-
-    /// Never ends for a call that was made while the channel is mute: what was sent into the silence is gone.
-    pub(crate) async fn heard_of(&self, gateway: &Incarnation) {
-        let mute = self
-            .mute
-            .lock()
-            .get(gateway)
-            .is_some_and(|until| Instant::now() < *until);
-        if mute {
-            std::future::pending::<()>().await;
-        }
+    /// How many writes the old primary with this life took, if it still serves.
+    pub(crate) fn writes_of_old(&self, server: usize, life: &Life) -> Option<u64> {
+        let slot = self.slots[server].lock();
+        let old = slot.old_primary.as_ref().filter(|old| old.state.life == *life);
+        old.map(|old| old.writes)
     }
 
     /// How many writes a server took and kept.
@@ -228,6 +214,8 @@ pub struct Connections {
     pub(crate) network: Arc<Network>,
     condition: Arc<Condition>,
     lanes: Mutex<Vec<[Option<Life>; LANES]>>,
+    /// What this process confirmed.
+    pub(crate) losses: Losses,
 }
 
 /// Connections per server: calls of one process take different ones, and so overtake each other.
@@ -248,6 +236,7 @@ impl Connections {
             network: Arc::clone(network),
             condition: Arc::clone(condition),
             lanes,
+            losses: Losses::new(LogLimits::default(), LossMetrics::default()),
         }
     }
 
@@ -355,6 +344,7 @@ impl Connections {
                     .servers
                     .now(server)
                     .saturating_add_signed(-network.servers.skew(server));
+                old.writes += u64::from(writes);
                 return operation(&mut old.state, common.saturating_add_signed(old.skew), happens);
             }
         }

@@ -23,6 +23,10 @@ pub async fn produce(
     mut random: fastrand::Rng,
 ) {
     let mut known = vec![Offset::ZERO; usize::from(partitions.get())];
+    if broker.loses_writes() {
+        // It watches on when everything is sent: what is confirmed can be lost later.
+        tokio::spawn(broker.clone().watch_losses());
+    }
     for number in 0..count {
         let room = rooms[random.usize(..rooms.len())].clone();
         send(

@@ -24,6 +24,8 @@ pub struct Verdict {
     pub trues: u64,
     /// Gaps told.
     pub falses: u64,
+    /// Gaps told to a client that missed nothing.
+    pub needless: u64,
     /// Messages accepted.
     pub accepted: usize,
     /// Everything that happened, if asked for.
@@ -98,6 +100,11 @@ impl Schedule {
             },
             tail: if mix.loses_writes() { 25 } else { 0 },
             offsets_not_raised: mutation == Some(Mutation::OffsetsNotRaised),
+            gaps_not_marked: matches!(
+                mutation,
+                // Without raises nobody can tell what was taken back.
+                Some(Mutation::GapsNotMarked | Mutation::OffsetsNotRaised)
+            ),
         };
         let network = Network::new(partitions, manners, fastrand::Rng::with_seed(random.u64(..)));
         let enough =
@@ -253,15 +260,20 @@ impl Schedule {
                 servers.server_state(server).queue(partition).is_empty()
             })
         };
-        while !empty() {
-            if Instant::now() >= deadline {
-                return false;
+        loop {
+            while !empty() {
+                if Instant::now() >= deadline {
+                    return false;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // Longer than the second look after a failover, and than the slowest process needs for a join.
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            // Markers of what a failover took back come after it, and may wait for a lease to run out.
+            if empty() {
+                return true;
+            }
         }
-        // Longer than the second look after a failover, and than the slowest process needs for a join.
-        tokio::time::sleep(Duration::from_secs(8)).await;
-        true
     }
 
     /// First what was promised of the past, then whether everything is alive: a message to each room reaches
@@ -277,6 +289,7 @@ impl Schedule {
             });
         }
         let (trues, falses) = self.audit.told_counts();
+        let needless = self.audit.needless_falses(&lost);
         let accepted = self.audit.accepted_count();
         if violations.is_empty() {
             violations.extend(self.alive(clients).await);
@@ -285,6 +298,7 @@ impl Schedule {
             violations,
             trues,
             falses,
+            needless,
             accepted,
             trace: self.audit.trace(),
         }

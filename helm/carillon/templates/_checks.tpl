@@ -50,7 +50,7 @@
 {{- end }}
 {{- $memory := include "carillon.gatewayMemory" . | fromJson }}
 {{- if and $memory.limit (gt (int64 $memory.needed) (int64 $memory.limit)) }}
-- gateway.resources.limits.memory is {{ $values.gateway.resources.limits.memory }}, but at their limits {{ $memory.sessions }} sessions in {{ $memory.rooms }} rooms each, {{ $memory.forwarding }} connections handed on and what waits for them take up to {{ divf $memory.needed 1048576.0 | ceil | int64 }}Mi. Raise it, or lower settings.gateway.sessions, rooms_per_session, forwarding.requests, outboxes or tails.
+- gateway.resources.limits.memory is {{ $values.gateway.resources.limits.memory }}, but at their limits {{ $memory.sessions | int64 }} sessions in {{ $memory.rooms | int64 }} rooms each, {{ $memory.forwarding | int64 }} connections handed on and what waits for them take up to {{ divf $memory.needed 1048576.0 | ceil | int64 }}Mi. Raise it, or lower settings.gateway.sessions, rooms_per_session, forwarding.requests, outboxes or tails.
 {{- end }}
 {{- range $component := list "gateway" "dispatcher" "ingest" }}
 {{- $own := index $values $component }}

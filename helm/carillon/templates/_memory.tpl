@@ -10,7 +10,8 @@
 
 {{/*
 What a gateway may hold in memory where all its settings' limits are reached, as JSON with what it was reckoned from; `limit` is 0
-without a limit. Measured: 40 KiB for a session with a WebSocket, 256 bytes for each room it is in. A connection that is handed on to
+without a limit. Measured: 40 to 52 KiB for a session with a WebSocket, 352 bytes for each room it is in, and 1.2 KiB for
+a room that nobody else is in, which is not reckoned with. A connection that is handed on to
 another gateway takes 24 KiB. Tails count messages' bytes only, and small messages take as much again. 64 MiB for the process itself, 96 MiB
 for publishes, reads of history and of the channel under way; and a tenth for what the allocator keeps. docs/operations.md has the same.
 */}}
@@ -21,7 +22,7 @@ for publishes, reads of history and of the channel under way; and a tenth for wh
 {{- $forwarding := dig "gateway" "forwarding" "requests" 20000 $settings | int64 }}
 {{- $outboxes := include "carillon.bytes" (dig "gateway" "outboxes" "256MiB" $settings) | int64 }}
 {{- $tails := include "carillon.bytes" (dig "gateway" "tails" "64MiB" $settings) | int64 }}
-{{- $held := add (mul $sessions (add 40960 (mul $rooms 256))) (mul $forwarding 24576) $outboxes (mul 2 $tails) (mul 160 1048576) }}
+{{- $held := add (mul $sessions (add 49152 (mul $rooms 384))) (mul $forwarding 24576) $outboxes (mul 2 $tails) (mul 160 1048576) }}
 {{- $limit := dig "limits" "memory" 0 (.Values.gateway.resources | default dict) | default 0 }}
 {{- dict "sessions" $sessions "rooms" $rooms "forwarding" $forwarding "needed" (mulf $held 1.1 | int64) "limit" (include "carillon.bytes" $limit | int64) | toJson }}
 {{- end }}

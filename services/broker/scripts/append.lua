@@ -1,8 +1,8 @@
--- Appends a request's messages to a partition, all or none.
+-- Appends a request's messages to a partition, all or none. Answers life and replication offset before it wrote, too.
 -- KEYS: queue, run, then the idempotency key of each message that has one
 -- ARGV: known, limit, keep (ms), count, then per message: place of its key or 0, fingerprint, entries, entry…
 local queue, run = KEYS[1], KEYS[2]
-raise(queue, run, ARGV[1])
+local present, position = raise(queue, run, ARGV[1])
 local limit, keep, count = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local messages, at, seen, fresh = {}, 5, {}, 0
 for i = 1, count do
@@ -22,13 +22,15 @@ for i = 1, count do
 end
 local length = redis.call('XLEN', queue)
 if fresh > 0 and length + fresh > limit then return { 'full', length } end
-local answer = { 'appended' }
+local answer = { 'appended', present, position }
 for i = 1, count do
   local message = messages[i]
   local ids, repeated = {}, 0
   if message.kept then
     repeated = 1
     for id in string.gmatch(redis.call('GET', KEYS[message.key]), '%d+%-%d+') do ids[#ids + 1] = id end
+    -- WAIT waits for what this call wrote: with nothing written it would say nothing of the first try.
+    redis.call('PEXPIRE', KEYS[message.key], keep)
   else
     for j = 0, message.entries - 1 do
       ids[#ids + 1] = redis.call('XADD', queue, '*', 'e', ARGV[message.first + j])
@@ -38,6 +40,6 @@ for i = 1, count do
     end
   end
   table.insert(ids, 1, tostring(repeated))
-  answer[i + 1] = ids
+  answer[i + 3] = ids
 end
 return answer

@@ -1,12 +1,13 @@
 -- What all scripts share. Each file of this folder is sent behind this text, behind a shebang with its flags.
--- The identity of process and data: another one means that writes may have been taken back. A demoted primary may keep its
--- replication ID and hold old data, so the role is part of the same look.
+-- The identity of process and data, and its replication offset. Another identity means that writes may have been taken back.
+-- A demoted primary may keep its replication ID and hold old data, so the role is part of the same look.
 local function life()
   local info = redis.call('INFO', 'server', 'replication')
   if not string.find(info, 'role:master', 1, true) then
     error({ err = "READONLY You can't write against a read only replica." })
   end
-  return string.match(info, 'run_id:(%w+)') .. ':' .. string.match(info, 'master_replid:(%w+)')
+  local id = string.match(info, 'run_id:(%w+)') .. ':' .. string.match(info, 'master_replid:(%w+)')
+  return id, string.match(info, 'master_repl_offset:(%d+)')
 end
 
 -- The server's clock in milliseconds.
@@ -42,10 +43,23 @@ local function last_id(stream)
   end
 end
 
--- After a failover, and only then, raises the queue's last id above every id that may have been given.
+-- Remembers which ids a raise skipped: one that was given and lies there is lost.
+local function remember_raise(run, present, before, raised)
+  local raises = {}
+  for raise in string.gmatch(redis.call('HGET', run, 'raises') or '', '[^\n]+') do raises[#raises + 1] = raise end
+  raises[#raises + 1] = present .. ' ' .. before .. ' ' .. raised
+  if #raises > 8 then
+    table.remove(raises, 1)
+    redis.call('HSET', run, 'raises_forgotten', 1)
+  end
+  redis.call('HSET', run, 'raises', table.concat(raises, '\n'))
+end
+
+-- After a failover, and only then, raises the queue's last id above every id that may have been given. Answers life and
+-- replication offset.
 local function raise(queue, run, known)
-  local present = life()
-  if redis.call('HGET', run, 'life') == present then return present end
+  local present, position = life()
+  if redis.call('HGET', run, 'life') == present then return present, position end
   local time = now()
   local last = last_id(queue)
   local floor = math.max(time + 600000, (halves(last)) + 1, (halves(known)) + 1)
@@ -53,7 +67,8 @@ local function raise(queue, run, known)
   redis.call('XDEL', queue, id)
   redis.call('HSETNX', run, 'birth', text(time) .. '-0')
   redis.call('HSET', run, 'life', present)
-  return present
+  remember_raise(run, present, last, id)
+  return present, position
 end
 
 -- A fencing token greater than all before. The clock is in it because a failover may take the last one back, and no
@@ -66,7 +81,7 @@ local function next_token(state)
   return token
 end
 
--- Where a partition stands: head or false, last id, birth, clock, life.
+-- Where a partition stands: head or false, last id, birth, clock, life, and below which cursors nothing can be proved.
 local function stand(queue, run)
   local head = redis.call('XRANGE', queue, '-', '+', 'COUNT', 1)
   local time = now()
@@ -75,6 +90,7 @@ local function stand(queue, run)
     last_id(queue),
     redis.call('HGET', run, 'birth') or (text(time) .. '-0'),
     text(time) .. '-0',
-    life(),
+    (life()),
+    redis.call('HGET', run, 'doubt'),
   }
 end

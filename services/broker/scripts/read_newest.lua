@@ -11,9 +11,12 @@ while true do
   local count = math.min(limit + 1 - #page, 32)
   local found = redis.call('XREVRANGE', KEYS[3], from, '-', 'COUNT', count)
   for _, entry in ipairs(found) do
-    size = size + #entry[2][2]
-    if #page == limit or (#page > 0 and size > bytes) then return { page, 1, where } end
-    page[#page + 1] = entry
+    -- A gap begins with its own field: it has no message.
+    if string.byte(entry[2][2]) ~= 26 then
+      size = size + #entry[2][2]
+      if #page == limit or (#page > 0 and size > bytes) then return { page, 1, where } end
+      page[#page + 1] = entry
+    end
   end
   if #found < count then return { page, 0, where } end
   from = '(' .. found[#found][1]

@@ -5,6 +5,7 @@ local present = life()
 if redis.call('GET', KEYS[1]) ~= ARGV[1] or present ~= ARGV[2] then return false end
 local horizon, rooms, entries = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local birth = redis.call('HGET', KEYS[2], 'birth') or '0-0'
+local doubt = redis.call('HGET', KEYS[2], 'doubt')
 
 -- An error is the message's own only if its room's keys hold something else, or it is too large; then it is told from
 -- all others by its first word.
@@ -82,6 +83,8 @@ for i = 0, entries - 1 do
         prev = horizon
       end
     end
+    -- What was lost below this nobody knows: the chain of every room breaks here once.
+    if doubt and below(prev, doubt) and below(doubt, offset) then prev = doubt end
     if not repeated then
       if size > 0 then
         local entry = encoded .. '\18' .. string.char(#prev) .. prev

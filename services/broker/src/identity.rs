@@ -7,6 +7,13 @@ use std::{fmt, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Life(pub Arc<str>);
 
+impl Life {
+    /// The replication ID in it: what a primary's replicas have in common with it.
+    pub fn replication_id(&self) -> &str {
+        self.0.split_once(':').map_or(&self.0, |(_, id)| id)
+    }
+}
+
 impl fmt::Display for Life {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)

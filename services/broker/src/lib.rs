@@ -23,6 +23,7 @@ pub mod identity;
 pub mod inspection;
 pub mod leases;
 pub mod lists;
+pub mod losses;
 pub mod membership;
 pub mod memory;
 pub mod memory_gate;

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use carillon_model::{Offset, Partition, Room, policy::HistoryLimits};
+use carillon_model::{Gap, Offset, Partition, Room, policy::HistoryLimits};
 
 use crate::{FencingToken, Incarnation, Life, Result};
 
@@ -19,6 +19,9 @@ pub trait Queue: Send + Sync {
     ///
     /// Where the server's life differs from the one kept with the partition, the queue's last id is first raised to
     /// max(last, `known`, server's time + 10 min), so that no offset is ever given twice.
+    ///
+    /// What is answered as appended is remembered until it cannot be lost any more (see [`losses`](crate::losses)). Where
+    /// the server was replaced before its answer came, the outcome is [`Unknown`](crate::BrokerError::Unknown).
     async fn append(&self, append: Append) -> Result<AppendOutcome>;
 
     /// A reader of a partition's queue, with a connection of its own.
@@ -198,8 +201,10 @@ pub struct RecordEntry {
     pub offset: Offset,
     /// The room's message before it, where the owner read both without a break; else the broker finds it.
     pub prev: Option<Offset>,
-    /// The encoded `carillon.wire.v1.Message`.
+    /// The encoded `carillon.wire.v1.Message`; empty for a gap.
     pub message: Bytes,
+    /// It is a gap marker: messages were lost before it.
+    pub gap: Option<Gap>,
     /// What is kept of the room.
     pub history: HistoryLimits,
 }

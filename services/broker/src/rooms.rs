@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use carillon_model::{Offset, Partition, Room};
+use carillon_model::{Gap, Offset, Partition, Room};
 
 use crate::{Incarnation, Life, Result};
 
@@ -26,7 +26,7 @@ pub trait Rooms: Send + Sync {
     /// Reads a page of a room's history and the state of its partition, in one step.
     async fn read_history(&self, room: &Room, query: HistoryQuery) -> Result<HistoryPage>;
 
-    /// Reads the newest entries of a room's history and the state of its partition, in one step.
+    /// Reads the newest entries of a room's history and the state of its partition, in one step. Gaps are left out.
     async fn read_newest(&self, room: &Room, query: NewestQuery) -> Result<NewestPage>;
 }
 
@@ -83,8 +83,10 @@ pub struct HistoryItem {
     pub offset: Offset,
     /// No message of the room lies strictly between this and its offset.
     pub prev: Offset,
-    /// The encoded `carillon.wire.v1.Message`.
+    /// The encoded `carillon.wire.v1.Message`; empty for a gap.
     pub message: Bytes,
+    /// It is no message: some were lost before it.
+    pub gap: Option<Gap>,
 }
 
 /// Where rooms of a partition stand.
@@ -107,6 +109,8 @@ pub struct PartitionState {
     pub birth: Offset,
     /// The server's clock, as an offset of that moment.
     pub now: Offset,
+    /// Messages below it were lost of which nobody knows: for a cursor below it, nothing is complete.
+    pub doubtful_upto: Offset,
     /// Who answered.
     pub life: Life,
 }

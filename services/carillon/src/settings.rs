@@ -74,7 +74,8 @@ settings_section! {
         "connections" => connections: usize = 16, range 1..=1000;
         /// How long a call may take.
         "timeout" => timeout: Duration = "2s", range "50ms"..="30s";
-        /// Replicas that must hold a write before it counts, at every hop.
+        /// Replicas that must hold a write before it counts, at every hop. Only the number of all replicas that may be
+        /// promoted protects through a promotion: 1 with one replica, 2 with two, 3 with three.
         "wait_replicas" => wait_replicas: u32 = 0, range 0..=10;
         /// Whether a server that keeps nothing on disk is accepted.
         "allow_no_persistence" => allow_no_persistence: bool = false;

@@ -17,6 +17,7 @@ pub struct DispatcherMetrics {
     pub(crate) frames: IntCounter,
     pub(crate) probes: IntCounterVec,
     pub(crate) repeats: IntCounter,
+    pub(crate) gaps: IntCounterVec,
     channel_appends: IntCounterVec,
     pub(crate) dead_routes: IntCounter,
     pub(crate) takeovers: IntCounter,
@@ -142,6 +143,12 @@ impl DispatcherMetrics {
                 &["sent", "failed", "passed_on"],
             )?,
             repeats: counter("repeats_total", "Messages that had been recorded before.")?,
+            gaps: counters(
+                "gaps_total",
+                "Gap markers passed on: messages were accepted and lost by Redis.",
+                "scope",
+                &["room", "partition"],
+            )?,
             channel_appends: counters(
                 "channel_appends_total",
                 "Appends to channels, by outcome.",

@@ -64,8 +64,11 @@ async fn send(shared: &Shared, partition: Partition, probe: wire::Probe) -> bool
     let append = Append {
         partition,
         messages: vec![NewMessage {
-            // A probe goes to no room: it is for every gateway, and its entry says so.
-            entries: vec![(Room::all(), entry.into())],
+            // A probe goes to no room: it is for every gateway, and its entry says so. Nobody misses one that is lost.
+            entries: vec![(
+                Room::of_session("probe").unwrap_or_else(|_| Room::all()),
+                entry.into(),
+            )],
             idempotency: None,
         }],
         known: shared.known.of(partition),

@@ -123,6 +123,7 @@ impl Sabotage for Saboteur {
             offset: Offset::ZERO,
             prev: None,
             message: bytes::Bytes::new(),
+            gap: None,
             history: HistoryLimits::NONE,
         };
         let record = Record {

@@ -148,7 +148,8 @@ async fn a_channel_that_refuses_is_waited_for() {
     let sent = world.send("a").await;
     until("it waits", || process.metric("partitions_refused") == 1.0).await;
     sleep(20 * SECOND).await;
-    assert_eq!((world.waiting(), process.metric("channels_parked")), (1, 0.0));
+    assert!(world.waiting() > 0);
+    assert_eq!(process.metric("channels_parked"), 0.0);
     process.plan.clear();
     world.until_drained().await;
     assert_eq!(ear.listen().await.heard["a"], [sent]);

@@ -4,6 +4,7 @@
 //! that they can meet in the broker without importing each other.
 
 pub mod collections;
+pub mod gap;
 pub mod message;
 pub mod offset;
 pub mod partition;
@@ -15,6 +16,7 @@ pub mod time;
 pub mod trace;
 pub mod wire;
 
+pub use gap::Gap;
 pub use message::{Data, EventName, Message, MessageId, Sender};
 pub use offset::Offset;
 pub use partition::{Partition, PartitionCount};

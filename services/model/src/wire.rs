@@ -12,7 +12,7 @@ use prost::Message as _;
 use uuid::Uuid;
 
 pub use generated::{
-    ChannelEntry, Frame, HistoryEntry, Message as MessageRecord, Offset, Probe, ProbeFrame, QueueEntry,
+    ChannelEntry, Frame, Gap, HistoryEntry, Message as MessageRecord, Offset, Probe, ProbeFrame, QueueEntry,
     RoomMessage, message, queue_entry,
 };
 
@@ -111,6 +111,7 @@ impl QueueEntry {
                 message,
                 traceparent: String::new(),
             })),
+            gap: None,
         }
     }
 
@@ -130,6 +131,27 @@ impl QueueEntry {
     pub fn of_probe(probe: Probe) -> Self {
         Self {
             content: Some(queue_entry::Content::Probe(probe)),
+            gap: None,
+        }
+    }
+
+    /// A gap marker of a room.
+    pub fn of_gap(room: &crate::Room, gap: crate::Gap) -> Self {
+        let gap = Gap {
+            room: room.as_str().to_owned(),
+            ..gap.into()
+        };
+        Self {
+            gap: Some(gap),
+            ..Self::of_probe(Probe::default())
+        }
+    }
+
+    /// A gap marker of a whole partition.
+    pub fn of_partition_gap() -> Self {
+        Self {
+            gap: Some(Gap::default()),
+            ..Self::of_probe(Probe::default())
         }
     }
 }

@@ -20,6 +20,7 @@ pub fn target(bytes: &[u8]) {
     message(&bytes);
     if let Ok(QueueEntry {
         content: Some(carillon_model::wire::queue_entry::Content::Message(entry)),
+        ..
     }) = QueueEntry::decode(bytes)
     {
         message(&entry.message);

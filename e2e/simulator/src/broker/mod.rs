@@ -9,7 +9,9 @@ use bytes::Bytes;
 use carillon_broker::{
     Append, AppendOutcome, Broker, ChannelAppend, ChannelRead, ChannelReader, Channels, Fenced, FencingToken,
     HeadRead, HistoryPage, HistoryQuery, Incarnation, LeaseName, Life, NewestPage, NewestQuery, Queue,
-    QueueRead, QueueReader, Record, RecordOutcome, Result, Rooms, RoomsState, memory::ops,
+    QueueRead, QueueReader, Record, RecordOutcome, Result, Rooms, RoomsState,
+    losses::{GapAppend, GapOutcome, GapQueue, Lineage},
+    memory::ops,
 };
 use carillon_model::{Message, Offset, Partition, PartitionCount, Room, wire};
 use prost::Message as _;
@@ -25,6 +27,10 @@ impl SimulatedBroker {
     /// A process in this condition, without a connection yet.
     pub fn new(network: &Arc<Network>, condition: &Arc<Condition>) -> Self {
         Self(Arc::new(Connections::new(network, condition)))
+    }
+
+    pub(crate) fn loses_writes(&self) -> bool {
+        self.0.network.loses_writes()
     }
 
     pub(crate) fn connections(&self) -> &Connections {
@@ -63,9 +69,12 @@ impl Queue for SimulatedBroker {
     async fn append(&self, append: Append) -> Result<AppendOutcome> {
         let server = self.of_partition(append.partition);
         let network = &self.0.network;
-        self.0
+        let connections = &self.0;
+        let appended = self
+            .0
             .call(server, true, |state, now, happened| {
                 let outcome = ops::append::append(state, now, &append)?;
+                let written = (state.life.clone(), connections.position(server, happened));
                 if let AppendOutcome::Appended(placed) = &outcome {
                     let fresh = append
                         .messages
@@ -76,9 +85,14 @@ impl Queue for SimulatedBroker {
                     let ids = entries.filter_map(|(_, entry)| message_id(entry)).collect();
                     network.note_append(server, happened, ids);
                 }
-                Ok(outcome)
+                Ok((outcome, written))
             })
-            .await?
+            .await?;
+        let (outcome, (life, position)) = appended?;
+        connections
+            .losses
+            .confirm(append.partition, &life, position, &append.messages, &outcome)?;
+        Ok(outcome)
     }
 
     async fn open_queue(&self, partition: Partition) -> Result<Box<dyn QueueReader>> {
@@ -159,6 +173,59 @@ impl Queue for SimulatedBroker {
             .await
     }
 }
+
+#[async_trait]
+impl GapQueue for SimulatedBroker {
+    async fn lineage(&self, partition: Partition, known: Offset) -> Result<Lineage> {
+        let server = self.of_partition(partition);
+        let connections = &self.0;
+        connections
+            .call(server, true, |state, now, happened| Lineage {
+                position: connections.position(server, happened),
+                ..ops::gaps::lineage(state, now, partition, known)
+            })
+            .await
+    }
+
+    async fn append_gaps(&self, append: GapAppend) -> Result<GapOutcome> {
+        let server = self.of_partition(append.partition);
+        let connections = &self.0;
+        connections
+            .call(
+                server,
+                true,
+                |state, now, happened| match ops::gaps::append_gaps(state, now, &append) {
+                    GapOutcome::Written { offsets, .. } => GapOutcome::Written {
+                        position: connections.position(server, happened),
+                        offsets,
+                    },
+                    GapOutcome::LifeChanged => GapOutcome::LifeChanged,
+                },
+            )
+            .await
+    }
+}
+
+impl SimulatedBroker {
+    /// What the watcher of a process that confirms messages does, as long as it lives.
+    pub(crate) async fn watch_losses(self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            for server in 0..self.0.network.servers.servers() {
+                // A server that does not answer is looked at the next time.
+                let _ = self.0.observe(server).await;
+            }
+            if self.0.network.marks_gaps() {
+                for partition in self.0.losses.unsettled() {
+                    let _ = self.0.losses.settle(partition, &self).await;
+                }
+            }
+        }
+    }
+}
+
+/// Between two looks at the servers.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
 
 /// The message of a queue entry.
 fn message_id(entry: &Bytes) -> Option<carillon_model::MessageId> {

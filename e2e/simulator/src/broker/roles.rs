@@ -325,6 +325,7 @@ impl Health for SimulatedBroker {
                 .map(|partition| lives[self.of_partition(partition)].clone())
                 .collect(),
             channel: channel.map(|gateway| lives[self.of_incarnation(gateway)].clone()),
+            problem: None,
         })
     }
 

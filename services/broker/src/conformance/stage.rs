@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use carillon_model::{Offset, Partition, Room, policy::HistoryLimits};
+use carillon_model::{Gap, Offset, Partition, Room, policy::HistoryLimits, wire};
 use parking_lot::Mutex;
+use prost::Message as _;
 
 use super::Installation;
 use crate::{
@@ -285,6 +286,7 @@ pub(super) fn entries(items: &[QueueItem], history: HistoryLimits) -> Vec<Record
                 offset: item.offset,
                 prev: None,
                 message: item.entry.clone(),
+                gap: None,
                 history,
             }
         })
@@ -312,6 +314,18 @@ pub(super) fn keyed(rooms: &[Room], text: &str, producer: &str, key: &str) -> Ne
         }),
         ..message(rooms, text)
     }
+}
+
+/// What is left without gap markers: whoever confirmed what a failover took back writes them, sooner or later.
+pub(super) fn without_gaps(mut items: Vec<QueueItem>) -> Vec<QueueItem> {
+    items.retain(|item| gap_of(item).is_none());
+    items
+}
+
+/// The gap that an entry marks: its room and place, or neither for a partition's.
+pub(super) fn gap_of(item: &QueueItem) -> Option<(Option<Room>, Gap)> {
+    let gap = wire::QueueEntry::decode(item.entry.clone()).ok()?.gap?;
+    Some((Room::new(&gap.room).ok(), Gap::from(&gap)))
 }
 
 /// A request with room to spare.

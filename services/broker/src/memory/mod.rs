@@ -26,7 +26,10 @@ use carillon_model::{Partition, PartitionCount, Room};
 pub use options::MemoryOptions;
 pub use state::ServerState;
 
-use crate::{Broker, Incarnation, LeaseName, Life, Result};
+use crate::{
+    Broker, Incarnation, LeaseName, Life, Result,
+    losses::{LogLimits, LossMetrics, Losses},
+};
 use server::Server;
 
 /// A broker in memory. Clones share one installation.
@@ -39,6 +42,7 @@ pub struct MemoryBroker {
 struct Inner {
     partitions: PartitionCount,
     servers: Vec<Server>,
+    losses: Losses,
 }
 
 impl MemoryBroker {
@@ -61,6 +65,7 @@ impl MemoryBroker {
             inner: Arc::new(Inner {
                 partitions: options.partitions,
                 servers,
+                losses: Losses::new(LogLimits::default(), LossMetrics::default()),
             }),
         }
     }

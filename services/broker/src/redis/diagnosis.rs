@@ -8,7 +8,7 @@ use super::{
     call::Call,
     node::{Node, ask},
     reply,
-    requirements::{eviction_problem, field, mode_problem, version_problem},
+    requirements::{backlog_problem, eviction_problem, field, mode_problem, replicas_found, version_problem},
 };
 use crate::{BrokerError, Result};
 
@@ -36,6 +36,9 @@ impl RedisBroker {
         let mut findings = Vec::new();
         for found in self.look_at_servers().await? {
             findings.extend(found?);
+        }
+        for node in self.topology().primaries().await? {
+            findings.extend(self.look_at_replication(&node).await?);
         }
         // A server of another mode may hold something else, or send on to where it would be.
         let other = |finding: &Finding| finding.subject == MODE && finding.problem.is_some();
@@ -91,6 +94,35 @@ impl RedisBroker {
             finding(MODE, mode, other.map(str::to_owned)),
             finding("eviction", eviction, eviction_problem(eviction)),
             finding(PERSISTENCE, kept, forgets),
+        ])
+    }
+
+    /// What only a person wants to know: it takes rights that services need not have.
+    async fn look_at_replication(&self, node: &Node) -> Result<Vec<Finding>> {
+        let replication = information(node, "replication").await?;
+        let attached = field(&replication, "connected_slaves").parse().unwrap_or(0);
+        let ttl = configured(node, "repl-backlog-ttl").await;
+        let problem = ttl.as_deref().and_then(|ttl| backlog_problem(ttl.parse().ok()?));
+        let finding = |subject, found, problem| Finding {
+            place: node.address.to_string(),
+            subject,
+            found,
+            problem,
+        };
+        Ok(vec![
+            finding(
+                "replicas",
+                replicas_found(attached, u64::from(self.options().wait_replicas)),
+                None,
+            ),
+            finding(
+                "backlog",
+                ttl.map_or_else(
+                    || "not told; taken on trust".to_owned(),
+                    |ttl| format!("kept {ttl} s without replicas"),
+                ),
+                problem,
+            ),
         ])
     }
 

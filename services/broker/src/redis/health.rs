@@ -19,7 +19,11 @@ impl Health for RedisBroker {
         let survey = self.topology().survey().await?;
         let mut partitions = Vec::new();
         for partition in self.partitions().partitions() {
-            partitions.push(self.life_of(&self.keys().queue(partition), &survey)?);
+            let key = self.keys().queue(partition);
+            if let Some(server) = survey.server(self.topology().known(slot(&key)).as_deref()) {
+                self.observed(partition, &server.identity, Some(&server.replication));
+            }
+            partitions.push(self.life_of(&key, &survey)?);
         }
         let channel = channel.map(|gateway| self.life_of(&self.keys().channel(gateway), &survey));
         Ok(Lives {

@@ -106,6 +106,7 @@ impl Identities {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::losses::ReplicationState;
 
     fn primary(run_id: &str, replication_id: &str, previous: Option<&str>) -> ServerIdentity {
         ServerIdentity {
@@ -113,6 +114,10 @@ mod tests {
             is_primary: true,
             replication_id: replication_id.to_owned(),
             promoted_from: previous.map(|previous| (previous.to_owned(), 100)),
+            replication: ReplicationState {
+                replication_id: replication_id.into(),
+                replicas: Vec::new(),
+            },
         }
     }
 

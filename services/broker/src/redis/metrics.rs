@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 
-use crate::{BrokerError, Result};
+use crate::{BrokerError, Result, losses::LossMetrics};
 
 /// Upper bounds in seconds, from a tenth of a millisecond to the time-out of a call and beyond.
 const BUCKETS: [f64; 14] = [
@@ -21,6 +21,7 @@ pub struct RedisMetrics {
     connections: IntCounterVec,
     looks: IntCounterVec,
     replication_id_changes: IntCounterVec,
+    losses: LossMetrics,
 }
 
 impl RedisMetrics {
@@ -82,7 +83,13 @@ impl RedisMetrics {
             connections,
             looks,
             replication_id_changes,
+            losses: LossMetrics::default(),
         })
+    }
+
+    /// What failovers and restarts dropped.
+    pub fn losses(&self) -> &LossMetrics {
+        &self.losses
     }
 
     /// Shows them in a registry; fails if a name is taken.
@@ -91,7 +98,8 @@ impl RedisMetrics {
         registry.register(Box::new(self.call_seconds.clone()))?;
         registry.register(Box::new(self.connections.clone()))?;
         registry.register(Box::new(self.looks.clone()))?;
-        registry.register(Box::new(self.replication_id_changes.clone()))
+        registry.register(Box::new(self.replication_id_changes.clone()))?;
+        self.losses.register(registry)
     }
 
     /// A sentinel or server was asked who is primary, or who it is.

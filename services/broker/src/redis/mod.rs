@@ -31,6 +31,7 @@ mod inspection;
 mod keys;
 mod leases;
 mod lists;
+mod losses;
 mod membership;
 mod metrics;
 mod node;
@@ -40,6 +41,7 @@ mod policy;
 mod presence;
 mod queue;
 mod record;
+mod replication;
 mod reply;
 mod requirements;
 mod rooms;
@@ -60,7 +62,10 @@ pub use metrics::RedisMetrics;
 pub use options::{Mode, RedisOptions};
 
 use self::{call::Call, keys::Keys, topology::Topology};
-use crate::{Broker, BrokerError, PartitionState, Result};
+use crate::{
+    Broker, BrokerError, PartitionState, Result,
+    losses::{LogLimits, Losses},
+};
 
 /// A broker on Redis. Clones share connections.
 #[derive(Clone, Debug)]
@@ -74,6 +79,9 @@ struct Shared {
     keys: Keys,
     topology: Topology,
     metrics: RedisMetrics,
+    losses: Losses,
+    /// Whether a task writes gap markers.
+    settling: AtomicBool,
     /// Whether the installation was found to be the one that was set.
     fits: AtomicBool,
 }
@@ -84,6 +92,7 @@ impl RedisBroker {
         let keys = Keys::new(&options.prefix, options.partitions)?;
         let metrics = RedisMetrics::new()?;
         let topology = Topology::new(&options, metrics.clone())?;
+        let losses = Losses::new(LogLimits::default(), metrics.losses().clone());
         let fits = AtomicBool::new(false);
         Ok(Self {
             shared: Arc::new(Shared {
@@ -91,6 +100,8 @@ impl RedisBroker {
                 keys,
                 topology,
                 metrics,
+                losses,
+                settling: AtomicBool::new(false),
                 fits,
             }),
         })

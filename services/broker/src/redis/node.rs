@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -12,6 +12,7 @@ use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult
 use deadpool_redis::redis::{
     AsyncConnectionConfig, Client, Cmd, RedisError, Value, aio::MultiplexedConnection, cmd,
 };
+use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
@@ -38,6 +39,7 @@ pub(super) struct Lane {
     pub(super) run_id: Arc<str>,
     client_id: i64,
     generation: u64,
+    batch: u64,
     metrics: RedisMetrics,
 }
 
@@ -82,6 +84,10 @@ pub(super) struct Connector {
     client: Client,
     timeout: Duration,
     generation: Arc<watch::Sender<u64>>,
+    /// Connections of an older batch are not used again, but what waits on one of them goes on waiting.
+    batch: AtomicU64,
+    /// The process that the newest connection reached.
+    run_id: Mutex<Option<Arc<str>>>,
     metrics: RedisMetrics,
 }
 
@@ -95,11 +101,11 @@ impl managed::Manager for Connector {
 
     /// No ping: it would cost a round trip per call, and proves nothing about the next one.
     async fn recycle(&self, lane: &mut Lane, _: &Metrics) -> RecycleResult<RedisError> {
-        if lane.generation == *self.generation.borrow() {
+        if lane.generation == *self.generation.borrow() && lane.batch == self.batch.load(Ordering::Acquire) {
             Ok(())
         } else {
             Err(RecycleError::message(
-                "the server restarted, or is not a primary any more",
+                "the server restarted, did not answer, or is not a primary any more",
             ))
         }
     }
@@ -113,7 +119,8 @@ impl Connector {
     }
 
     async fn try_to_connect(&self, response: Option<Duration>) -> std::result::Result<Lane, RedisError> {
-        let generation = *self.generation.borrow();
+        let mut generation = *self.generation.borrow();
+        let batch = self.batch.load(Ordering::Acquire);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(response);
@@ -135,11 +142,19 @@ impl Connector {
         if !identity.is_primary {
             return Err(std::io::Error::other(NOT_A_PRIMARY).into());
         }
+        let run_id: Arc<str> = identity.run_id.into();
+        let before = self.run_id.lock().replace(Arc::clone(&run_id));
+        if before.is_some_and(|before| before != run_id) {
+            // The server was started anew: nothing that was connected to the former process is of use.
+            self.generation.send_modify(|generation| *generation += 1);
+            generation = *self.generation.borrow();
+        }
         Ok(Lane {
             connection,
-            run_id: identity.run_id.into(),
+            run_id,
             client_id,
             generation,
+            batch,
             metrics: self.metrics.clone(),
         })
     }
@@ -186,6 +201,8 @@ impl Node {
             client,
             timeout: options.timeout,
             generation: Arc::clone(&generation),
+            batch: AtomicU64::new(0),
+            run_id: Mutex::default(),
             metrics: options.metrics.clone(),
         };
         let pool = Pool::builder(connector)
@@ -234,11 +251,11 @@ impl Node {
             return Ok(lane.clone());
         }
         *kept = None;
-        let mut lane = self.connect(Some(self.pool.manager().timeout)).await?;
+        let lane = self.connect(Some(self.pool.manager().timeout)).await?;
         if self.control_failed.swap(false, Ordering::AcqRel) {
-            // The server answers on a new connection and did not on the old one: the others are as old.
-            self.outdate();
-            lane.generation = *self.generation.borrow();
+            // The server answers on a new connection and did not on the old one. The others are as old and may be as dead,
+            // or it only stood still for a while: what waits on them may still be answered.
+            self.pool.manager().batch.fetch_add(1, Ordering::AcqRel);
         }
         *kept = Some(lane.clone());
         Ok(lane)

@@ -43,7 +43,14 @@ impl Queue for RedisBroker {
                 call = call.arg(&entry[..]);
             }
         }
-        appended(self.call(call).await?)
+        let (outcome, written) = appended(self.call(call).await?)?;
+        if let Some((life, position)) = written {
+            let losses = &self.shared.losses;
+            if losses.confirm(partition, &life, position, &append.messages, &outcome)? {
+                self.settle_losses();
+            }
+        }
+        Ok(outcome)
     }
 
     async fn open_queue(&self, partition: Partition) -> Result<Box<dyn QueueReader>> {
@@ -130,21 +137,23 @@ pub(super) fn fenced(done: i64) -> Fenced<()> {
     if done == 0 { Fenced::Lost } else { Fenced::Done(()) }
 }
 
-fn appended(answer: Value) -> Result<AppendOutcome> {
+/// What an append answered; where it wrote, by whom and at which replication offset.
+fn appended(answer: Value) -> Result<(AppendOutcome, Option<(Life, u64)>)> {
     let mut parts = reply::array(answer)?.into_iter();
     let kind = parts.next().map(reply::text).transpose()?.unwrap_or_default();
     match kind.as_str() {
         "full" => {
             let length = parts.next().map(reply::unsigned).transpose()?.unwrap_or_default();
-            Ok(AppendOutcome::QueueFull { length })
+            Ok((AppendOutcome::QueueFull { length }, None))
         }
         "reused" => {
             let message = parts.next().map(reply::unsigned).transpose()?.unwrap_or_default();
-            Ok(AppendOutcome::KeyReused {
-                message: usize::try_from(message).unwrap_or(usize::MAX),
-            })
+            let message = usize::try_from(message).unwrap_or(usize::MAX);
+            Ok((AppendOutcome::KeyReused { message }, None))
         }
         "appended" => {
+            let life = parts.next().map(reply::text).transpose()?.unwrap_or_default();
+            let position = parts.next().map(reply::unsigned).transpose()?.unwrap_or_default();
             let placed = parts.map(|message| {
                 let mut ids = reply::array(message)?.into_iter();
                 let repeated = ids.next().map(reply::number).transpose()? == Some(1);
@@ -153,7 +162,8 @@ fn appended(answer: Value) -> Result<AppendOutcome> {
                     repeated,
                 })
             });
-            Ok(AppendOutcome::Appended(placed.collect::<Result<_>>()?))
+            let outcome = AppendOutcome::Appended(placed.collect::<Result<_>>()?);
+            Ok((outcome, Some((Life(life.into()), position))))
         }
         other => Err(BrokerError::Corrupt(format!("an append answered `{other}`"))),
     }

@@ -30,6 +30,7 @@ impl RedisBroker {
             let encoded = HistoryEntry {
                 message: entry.message.clone(),
                 prev: String::new(),
+                gap: entry.gap.map(Into::into),
             }
             .encode_to_vec();
             call = call

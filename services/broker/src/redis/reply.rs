@@ -126,7 +126,7 @@ pub(super) fn read(value: Value) -> Result<Vec<Value>> {
 
 /// What `stand` in the scripts' prelude answers.
 pub(super) fn partition(value: Value) -> Result<PartitionState> {
-    let [head, last, birth, now, life] = tuple(value)?;
+    let [head, last, birth, now, life, doubt] = tuple(value)?;
     let (queue_last, birth) = (offset(last)?, offset(birth)?);
     let handled = optional_offset(head)?
         .map_or(queue_last, Offset::just_below)
@@ -136,6 +136,7 @@ pub(super) fn partition(value: Value) -> Result<PartitionState> {
         queue_last: queue_last.max(birth),
         birth,
         now: offset(now)?,
+        doubtful_upto: optional_offset(doubt)?.unwrap_or_default(),
         life: Life(text(life)?.into()),
     })
 }

@@ -61,9 +61,68 @@ pub(super) fn eviction_problem(policy: &str) -> Option<String> {
         .then(|| format!("maxmemory-policy is {policy}, which throws messages away; set it to noeviction"))
 }
 
+/// Below this, `repl-backlog-ttl` may change the replication ID between two looks, and no look can tell why.
+const SHORTEST_BACKLOG_TTL: u64 = 60;
+
+/// What is wrong with `repl-backlog-ttl`, in seconds; 0 keeps the backlog for ever.
+pub(super) fn backlog_problem(ttl: u64) -> Option<String> {
+    (1..SHORTEST_BACKLOG_TTL).contains(&ttl).then(|| {
+        format!(
+            "repl-backlog-ttl is {ttl} seconds, so that a server without replicas changes its identity all the time; set \
+             it to {SHORTEST_BACKLOG_TTL} or more, or to 0"
+        )
+    })
+}
+
+/// What `redis.wait_replicas` protects with so many replicas attached.
+pub(super) fn replicas_found(attached: u64, waited_for: u64) -> String {
+    match (attached, waited_for) {
+        (0, 0) => "none".to_owned(),
+        (attached, 0) => format!(
+            "{attached}, none waited for: a failover that was not planned may lose the newest messages; \
+             redis.wait_replicas {attached} would keep them"
+        ),
+        (attached, wanted) if attached < wanted => format!(
+            "{attached}, redis.wait_replicas asks for {wanted}: nothing is accepted until they are there"
+        ),
+        (attached, wanted) if attached > wanted => format!(
+            "{attached}, {wanted} waited for: that survives the loss of one machine, not a promotion; \
+             redis.wait_replicas {attached} would"
+        ),
+        (attached, _) => format!("{attached}, all of them waited for"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backlog_that_is_soon_forgotten_is_a_problem() {
+        for fine in [0, 60, 3600] {
+            assert_eq!(backlog_problem(fine), None, "{fine}");
+        }
+        for short in [1, 59] {
+            assert!(
+                backlog_problem(short).unwrap().contains("set it to 60"),
+                "{short}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_replicas_protect_is_called_what_it_is() {
+        for (attached, waited_for, says) in [
+            (0, 0, "none"),
+            (2, 0, "redis.wait_replicas 2 would keep them"),
+            (2, 1, "not a promotion; redis.wait_replicas 2 would"),
+            (1, 2, "nothing is accepted"),
+            (2, 2, "all of them"),
+        ] {
+            let found = replicas_found(attached, waited_for);
+            assert!(found.contains(says), "{attached}, {waited_for}: {found}");
+        }
+    }
 
     fn server(version: &str) -> String {
         format!("# Server\r\nredis_version:{version}\r\nredis_git_sha1:00000000\r\nredis_mode:standalone\r\n")

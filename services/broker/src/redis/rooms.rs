@@ -1,7 +1,7 @@
 //! Routes and histories of rooms.
 
 use async_trait::async_trait;
-use carillon_model::{Partition, Room, wire::HistoryEntry};
+use carillon_model::{Gap, Partition, Room, wire::HistoryEntry};
 use prost::Message as _;
 use redis::Value;
 
@@ -106,6 +106,7 @@ fn item(value: Value) -> Result<HistoryItem> {
     Ok(HistoryItem {
         offset,
         prev,
+        gap: entry.gap.as_ref().map(Gap::from),
         message: entry.message,
     })
 }

@@ -51,6 +51,9 @@ macro_rules! scripts {
 
 scripts! {
     APPEND: "", MovesMessages, "append.lua";
+    // Repeating them does no harm, and what is lost of them is noticed: neither needs an answer that is certain.
+    LINEAGE: "allow-oom", Reads, "lineage.lua";
+    APPEND_GAPS: "allow-oom", Reads, "append_gaps.lua";
     READ_HEAD: "allow-oom", Reads, "read_head.lua";
     READ_BACKLOG: "allow-oom", Reads, "read_backlog.lua";
     RECORD: "allow-oom", MovesMessages, "record.lua";

@@ -1,6 +1,7 @@
 //! Which server answered, in which role, and where its replication stands. Pure: the text of `INFO` in, a struct out.
 
-use super::requirements::field;
+use super::{replication::replication_state, requirements::field};
+use crate::losses::ReplicationState;
 
 /// What `INFO server replication` says of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(super) struct ServerIdentity {
     pub(super) replication_id: String,
     /// The replication ID before the last promotion, and the first byte of it that this server does not have.
     pub(super) promoted_from: Option<(String, u64)>,
+    /// How far its replicas are.
+    pub(super) replication: ReplicationState,
 }
 
 impl ServerIdentity {
@@ -28,6 +31,7 @@ impl ServerIdentity {
             promoted_from: second_offset
                 .filter(|_| !had_none)
                 .map(|offset| (previous.to_owned(), offset)),
+            replication: replication_state(information),
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
     node::{Node, NodeOptions},
     requirements::IS_A_CLUSTER,
 };
-use crate::{BrokerError, Life, Result};
+use crate::{BrokerError, Life, Result, losses::ReplicationState};
 
 /// The servers, as last seen.
 pub(super) struct Topology {
@@ -50,8 +50,19 @@ struct Map {
 #[derive(Clone, Debug)]
 pub(super) struct Survey {
     lives: IndexMap<String, Life>,
+    /// Those that answered this time.
+    servers: IndexMap<String, Surveyed>,
     /// Why a server or the discovery did not answer; what is known of it is from before.
     pub(super) problem: Option<BrokerError>,
+}
+
+/// A server that answered a survey.
+#[derive(Clone, Debug)]
+pub(super) struct Surveyed {
+    /// Its identity as scripts write it.
+    pub(super) identity: Life,
+    /// Its replicas.
+    pub(super) replication: ReplicationState,
 }
 
 impl std::fmt::Debug for Topology {
@@ -222,12 +233,13 @@ impl Topology {
         }
         let primaries = self.primaries().await?;
         let asked = primaries.iter().map(|node| self.identify(node));
-        let mut lives = IndexMap::new();
+        let (mut lives, mut servers) = (IndexMap::new(), IndexMap::new());
         for (node, answer) in primaries.iter().zip(join_all(asked).await) {
             let address = node.address.to_string();
             match answer {
-                Ok(life) => {
+                Ok((life, server)) => {
                     self.map.lock().lives.insert(address.clone(), life.clone());
+                    servers.insert(address.clone(), server);
                     lives.insert(address, life);
                 }
                 Err(error) => {
@@ -237,11 +249,15 @@ impl Topology {
                 }
             }
         }
-        Ok(Survey { lives, problem })
+        Ok(Survey {
+            lives,
+            servers,
+            problem,
+        })
     }
 
     /// Asks a primary who it is.
-    async fn identify(&self, node: &Node) -> Result<Life> {
+    async fn identify(&self, node: &Node) -> Result<(Life, Surveyed)> {
         let seen = Instant::now();
         let asked = timeout(self.patience, node.identify()).await;
         let identity = asked.unwrap_or_else(|_| {
@@ -252,7 +268,14 @@ impl Topology {
         });
         self.node_options.metrics.look(identity.is_ok());
         match identity {
-            Ok(identity) => Ok(self.identities.observe(&identity, seen)),
+            Ok(identity) => {
+                let life = self.identities.observe(&identity, seen);
+                let server = Surveyed {
+                    identity: Life(identity.text().into()),
+                    replication: identity.replication,
+                };
+                Ok((life, server))
+            }
             Err(error) => {
                 node.forget_control();
                 Err(error)
@@ -287,5 +310,10 @@ impl Survey {
     /// The data of the server at an address.
     pub(super) fn life(&self, address: &str) -> Option<&Life> {
         self.lives.get(address)
+    }
+
+    /// What the server at an address answered, if it did.
+    pub(super) fn server(&self, address: Option<&str>) -> Option<&Surveyed> {
+        self.servers.get(address?)
     }
 }

@@ -123,6 +123,7 @@ async fn use_it(broker: &RedisBroker, server: &Server) {
         offset,
         prev: None,
         message: vec![b'x'; 100].into(),
+        gap: None,
         history: HistoryLimits {
             age: HISTORY,
             ..HistoryLimits::DEFAULT

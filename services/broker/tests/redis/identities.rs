@@ -4,8 +4,8 @@ use std::{net::TcpListener, time::Duration};
 
 use bytes::Bytes;
 use carillon_broker::{
-    BrokerError, ChannelItem, Channels as _, Health as _, Incarnation, Membership as _, Queue as _,
-    Rooms as _,
+    BrokerError, ChannelItem, Channels as _, Health as _, Incarnation, Membership as _, NewestQuery,
+    Queue as _, Rooms as _,
     redis::{Mode, RedisBroker, RedisOptions},
 };
 use carillon_model::{Offset, Partition, Room};
@@ -87,7 +87,12 @@ async fn a_demoted_primary_answers_nobody() {
 
     let read = queue.read_after(Offset::ZERO, 10, Duration::ZERO).await;
     assert!(matches!(read, Err(BrokerError::Unavailable(_))), "{read:?}");
-    let page = broker.read_newest(&Room::new("arrivals").unwrap(), None, 1).await;
+    let query = NewestQuery {
+        below: None,
+        entries: 1,
+        bytes: 1,
+    };
+    let page = broker.read_newest(&Room::new("arrivals").unwrap(), query).await;
     assert!(page.is_err(), "{page:?}");
     let lives = broker.lives(None).await.unwrap();
     assert!(

@@ -170,6 +170,7 @@ async fn at_saturation_each_hop_is_one_round_trip_per_batch() {
             offset: item.offset,
             prev: None,
             message: item.entry.clone(),
+            gap: None,
             history: HistoryLimits::DEFAULT,
         };
         let record = Record {

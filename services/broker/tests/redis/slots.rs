@@ -57,6 +57,7 @@ async fn a_slow_move_of_a_slot_is_waited_out() {
         offset,
         prev: None,
         message: "message".into(),
+        gap: None,
         history: HistoryLimits::DEFAULT,
     };
     let record = |entries| {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use carillon_broker::QueueItem;
-use carillon_model::{Offset, Partition, PartitionCount, Room, wire};
+use carillon_model::{Gap, Offset, Partition, PartitionCount, Room, wire};
 use prost::Message as _;
 
 /// An entry that can be handled.
@@ -17,13 +17,47 @@ pub(crate) enum Entry {
         /// Its trace, if that is recorded; else empty.
         traceparent: String,
     },
+    /// Messages of a room were accepted and lost by Redis before this place.
+    Gap {
+        /// The room.
+        room: Room,
+        /// What it lost.
+        gap: Gap,
+    },
+    /// Messages of the partition were lost, and nobody knows which.
+    PartitionGap,
     /// A dispatcher's question whether the path works.
     Probe(wire::Probe),
+}
+
+/// An entry on its way into a room's history.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RoomEntry<'a> {
+    /// Its place.
+    pub(crate) offset: Offset,
+    /// The room.
+    pub(crate) room: &'a Room,
+    /// The encoded message; none for a gap.
+    pub(crate) message: Option<&'a Bytes>,
+    /// What was lost before it, if it is a gap.
+    pub(crate) gap: Option<Gap>,
+}
+
+impl Entry {
+    /// The room it goes to, if it goes to one.
+    pub(crate) fn room(&self) -> Option<&Room> {
+        match self {
+            Self::Message { room, .. } | Self::Gap { room, .. } => Some(room),
+            Self::PartitionGap | Self::Probe(_) => None,
+        }
+    }
 }
 
 /// Entries from the head of a queue, in its order.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// Of which partition they are.
+    pub(crate) partition: Partition,
     /// What can be handled, up to the first entry that can't.
     pub(crate) entries: Vec<(Offset, Entry)>,
     /// The first entry that can't be handled, if there is one, and why.
@@ -43,6 +77,7 @@ impl Batch {
                 Ok(entry) => entries.push((item.offset, entry)),
                 Err(reason) => {
                     return Self {
+                        partition,
                         entries,
                         unreadable: Some((item.offset, reason)),
                     };
@@ -50,6 +85,7 @@ impl Batch {
             }
         }
         Self {
+            partition,
             entries,
             unreadable: None,
         }
@@ -60,33 +96,58 @@ impl Batch {
         self.entries.last().map(|(offset, _)| *offset)
     }
 
-    /// The messages in it.
-    pub(crate) fn messages(&self) -> impl Iterator<Item = (Offset, &Room, &Bytes)> {
-        self.entries.iter().filter_map(|(offset, entry)| match entry {
-            Entry::Message { room, message, .. } => Some((*offset, room, message)),
-            Entry::Probe(_) => None,
+    /// What goes into rooms: messages and gaps.
+    pub(crate) fn of_rooms(&self) -> impl Iterator<Item = RoomEntry<'_>> {
+        self.entries.iter().filter_map(|(offset, entry)| {
+            let (room, message, gap) = match entry {
+                Entry::Message { room, message, .. } => (room, Some(message), None),
+                Entry::Gap { room, gap } => (room, None, Some(*gap)),
+                Entry::PartitionGap | Entry::Probe(_) => return None,
+            };
+            Some(RoomEntry {
+                offset: *offset,
+                room,
+                message,
+                gap,
+            })
         })
     }
 
-    /// Whether there is a probe in it.
-    pub(crate) fn has_probes(&self) -> bool {
-        self.entries
-            .iter()
-            .any(|(_, entry)| matches!(entry, Entry::Probe(_)))
+    /// Whether something in it is for every gateway.
+    pub(crate) fn is_for_all(&self) -> bool {
+        self.entries.iter().any(|(_, entry)| entry.room().is_none())
+    }
+
+    /// How many entries of a kind there are.
+    pub(crate) fn count(&self, of_kind: impl Fn(&Entry) -> bool) -> usize {
+        self.entries.iter().filter(|(_, entry)| of_kind(entry)).count()
     }
 }
 
 fn decode(partition: Partition, partitions: PartitionCount, entry: Bytes) -> Result<Entry, String> {
     let entry = wire::QueueEntry::decode(entry).map_err(|error| format!("not a queue entry: {error}"))?;
+    let room_of = |name: &str| {
+        let room = Room::new(name).map_err(|error| format!("its room is invalid: {error}"))?;
+        let home = partitions.partition_of(&room);
+        if home != partition {
+            return Err(format!(
+                "its room belongs to partition {home}, not {partition}; was it written by something else than carillon?"
+            ));
+        }
+        Ok(room)
+    };
+    if let Some(gap) = &entry.gap {
+        return Ok(match gap.room.as_str() {
+            "" => Entry::PartitionGap,
+            name => Entry::Gap {
+                room: room_of(name)?,
+                gap: Gap::from(gap),
+            },
+        });
+    }
     match entry.content {
         Some(wire::queue_entry::Content::Message(message)) => {
-            let room = Room::new(&message.room).map_err(|error| format!("its room is invalid: {error}"))?;
-            let home = partitions.partition_of(&room);
-            if home != partition {
-                return Err(format!(
-                    "its room belongs to partition {home}, not {partition}; was it written by something else than carillon?"
-                ));
-            }
+            let room = room_of(&message.room)?;
             if message.message.is_empty() {
                 return Err("there is no message in it".to_owned());
             }
@@ -119,6 +180,38 @@ mod tests {
                 message: Bytes::from_static(b"x"),
                 traceparent: String::new(),
             })),
+            gap: None,
+        }
+    }
+
+    #[test]
+    fn a_gap_is_one_whatever_carries_it() {
+        let one = PartitionCount::new(1).unwrap();
+        let gap = Gap {
+            lost_upto: Offset::new(5, 0),
+            raised: Offset::new(9, 0),
+        };
+        let items = [
+            item(11, &wire::QueueEntry::of_gap(&Room::all(), gap)),
+            item(12, &wire::QueueEntry::of_partition_gap()),
+        ];
+        let batch = Batch::decode(Partition(0), one, items);
+        let room = Room::all();
+        let entries: Vec<&Entry> = batch.entries.iter().map(|(_, entry)| entry).collect();
+        assert_eq!(entries, [&Entry::Gap { room, gap }, &Entry::PartitionGap]);
+        assert_eq!(batch.of_rooms().count(), 1, "a partition's gap is in no history");
+        assert!(batch.is_for_all());
+    }
+
+    /// A dispatcher that does not know gaps takes them for probes.
+    #[test]
+    fn a_gap_carries_a_probe_for_versions_that_do_not_know_it() {
+        for entry in [
+            wire::QueueEntry::of_gap(&Room::all(), Gap::default()),
+            wire::QueueEntry::of_partition_gap(),
+        ] {
+            let probe = wire::queue_entry::Content::Probe(wire::Probe::default());
+            assert_eq!(entry.content, Some(probe));
         }
     }
 
@@ -148,6 +241,6 @@ mod tests {
         };
         assert!(reason(away, &message("all")).contains("belongs to partition"));
         assert!(reason(home, &message("")).contains("room is invalid"));
-        assert!(reason(home, &wire::QueueEntry { content: None }).contains("neither"));
+        assert!(reason(home, &wire::QueueEntry::default()).contains("neither"));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Parcel {
     pub(crate) gateway: Incarnation,
     /// The encoded `carillon.wire.v1.ChannelEntry`; gateways that get the same share the bytes.
     pub(crate) entry: Bytes,
-    /// Messages in it.
+    /// Messages and gaps in it.
     pub(crate) frames: usize,
     /// Places of its entries in the batch.
     pub(super) places: Vec<usize>,
@@ -32,10 +32,7 @@ impl Parcel {
         let rooms: indexmap::IndexSet<&Room> = self
             .places
             .iter()
-            .filter_map(|place| match batch.entries.get(*place) {
-                Some((_, Entry::Message { room, .. })) => Some(room),
-                _ => None,
-            })
+            .filter_map(|place| batch.entries.get(*place)?.1.room())
             .collect();
         rooms.into_iter().cloned().collect()
     }
@@ -43,7 +40,7 @@ impl Parcel {
 
 /// Makes the parcels of a batch: for every gateway that holds a target, and with probes for every living one.
 ///
-/// `recorded` has one for each message of the batch, in order. With a `trace`, frames go on under its spans.
+/// `recorded` has one for each message and gap of the batch, in order. With a `trace`, frames go on under its spans.
 pub(crate) fn parcels(
     batch: &Batch,
     recorded: &[Recorded],
@@ -56,12 +53,12 @@ pub(crate) fn parcels(
     let mut entry_prevs: Vec<Option<Offset>> = Vec::with_capacity(batch.entries.len());
     let mut places: IndexMap<&Incarnation, Vec<usize>> = IndexMap::new();
     for (place, (_, entry)) in batch.entries.iter().enumerate() {
-        let targets = match entry {
-            Entry::Message { room, .. } => {
+        let targets = match entry.room() {
+            Some(room) => {
                 entry_prevs.push(prevs.next().and_then(|recorded| recorded.prev));
                 routes.get(room).map_or(&[][..], |targets| targets)
             }
-            Entry::Probe(_) => {
+            None => {
                 entry_prevs.push(None);
                 living
             }
@@ -79,7 +76,12 @@ pub(crate) fn parcels(
                 .or_insert_with_key(|places| encode(batch, &entry_prevs, places, trace));
             let frames = places
                 .iter()
-                .filter(|place| matches!(batch.entries.get(**place), Some((_, Entry::Message { .. }))))
+                .filter(|place| {
+                    batch
+                        .entries
+                        .get(**place)
+                        .is_some_and(|(_, entry)| entry.room().is_some())
+                })
                 .count();
             Parcel {
                 gateway: gateway.clone(),
@@ -97,6 +99,7 @@ fn encode(batch: &Batch, prevs: &[Option<Offset>], places: &[usize], trace: Opti
         let Some((offset, entry)) = batch.entries.get(*place) else {
             continue;
         };
+        let prev = || prevs.get(*place).copied().flatten().map(wire::Offset::from);
         match entry {
             Entry::Message {
                 room,
@@ -105,14 +108,23 @@ fn encode(batch: &Batch, prevs: &[Option<Offset>], places: &[usize], trace: Opti
             } => channel.frames.push(wire::Frame {
                 room: room.as_str().to_owned(),
                 offset: Some((*offset).into()),
-                prev: prevs.get(*place).copied().flatten().map(wire::Offset::from),
+                prev: prev(),
                 message: message.clone(),
                 // A process that exports nothing passes on what came.
                 traceparent: trace
                     .and_then(|trace| trace.traceparent_of(*place))
                     .unwrap_or(traceparent)
                     .to_owned(),
+                gap: None,
             }),
+            Entry::Gap { room, gap } => channel.frames.push(wire::Frame {
+                room: room.as_str().to_owned(),
+                offset: Some((*offset).into()),
+                prev: prev(),
+                gap: Some((*gap).into()),
+                ..wire::Frame::default()
+            }),
+            Entry::PartitionGap => channel.partition_gaps.push(u32::from(batch.partition.0)),
             Entry::Probe(probe) => channel.probes.push(wire::ProbeFrame {
                 offset: Some((*offset).into()),
                 probe: Some(probe.clone()),
@@ -138,6 +150,7 @@ mod tests {
         let probe = Entry::Probe(wire::Probe::default());
         let entries = [message(&a), message(&b), probe, message(&a)];
         let batch = Batch {
+            partition: carillon_model::Partition(0),
             entries: (1..).map(|at| Offset::new(at, 0)).zip(entries).collect(),
             unreadable: None,
         };

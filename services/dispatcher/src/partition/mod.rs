@@ -20,6 +20,7 @@ mod reads;
 mod sending;
 mod traces;
 mod tries;
+mod unparking;
 
 use std::sync::Arc;
 

@@ -14,17 +14,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use carillon_broker::{Fenced, Incarnation};
-use futures::future::join_all;
+use carillon_broker::Incarnation;
 use parking_lot::Mutex;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
 };
-use tracing::{info, warn};
 
-use super::{Interruption, Owner, Stand};
 use crate::{metrics::Counted, shared::Shared};
 
 /// The parked channels of a partition, and those that have begun to fail.
@@ -112,6 +108,21 @@ impl Parking {
         }
     }
 
+    /// No channel is parked.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parked.is_empty()
+    }
+
+    /// A channel that had answered does not again.
+    pub(super) fn is_silent_again(&mut self, gateway: Incarnation) {
+        self.looked((gateway, None));
+    }
+
+    /// A gateway was told.
+    pub(super) fn release(&mut self, gateway: &Incarnation) {
+        self.parked.remove(gateway);
+    }
+
     fn looked(&mut self, (gateway, lives): (Incarnation, Option<bool>)) {
         if let Some(parked) = self.parked.get_mut(&gateway) {
             parked.state = match lives {
@@ -122,7 +133,7 @@ impl Parking {
     }
 
     /// Begins the looks that are due, ends those that are done, and answers which channels answer again.
-    fn answering(&mut self, shared: &Arc<Shared>) -> Vec<(Incarnation, bool)> {
+    pub(super) fn answering(&mut self, shared: &Arc<Shared>) -> Vec<(Incarnation, bool)> {
         while let Some(Ok(looked)) = self.looks.try_join_next() {
             self.looked(looked);
         }
@@ -153,69 +164,4 @@ async fn look(shared: Arc<Shared>, gateway: Incarnation) -> (Incarnation, Option
         .await;
     let [gateway] = gateways;
     (gateway, living.ok().and_then(|living| living.first().copied()))
-}
-
-impl Owner {
-    /// Tells the gateways whose channels answer again that they missed something, and marks them no more. Between two
-    /// batches, so that nothing is withheld from them after they were told.
-    pub(super) async fn unpark(&mut self, stand: &Stand) -> Result<(), Interruption> {
-        if self.parking.parked.is_empty() {
-            return Ok(());
-        }
-        let shared = Arc::clone(&self.shared);
-        let answering = self.parking.answering(&shared);
-        if answering.is_empty() {
-            return Ok(());
-        }
-        let telling = answering.into_iter().map(|(gateway, lives)| {
-            let shared = Arc::clone(&shared);
-            async move {
-                // Nobody reads the channel of a dead one.
-                let told = !lives || {
-                    let overrun = shared.broker.append_channel(&gateway, Bytes::new(), 0);
-                    let patience = shared.settings.channel_patience;
-                    let told = shared.call_within(patience, "append_channel", overrun).await;
-                    shared
-                        .metrics
-                        .channel_append(told.as_ref().map(|outcome| *outcome).map_err(|_| ()));
-                    told.is_ok()
-                };
-                (gateway, told)
-            }
-        });
-        let mut told = Vec::new();
-        for (gateway, done) in join_all(telling).await {
-            if done {
-                told.push(gateway);
-            } else {
-                self.parking.looked((gateway, None));
-            }
-        }
-        if told.is_empty() {
-            return Ok(());
-        }
-        if !shared.mutations.park_in_memory {
-            let unpark = shared
-                .broker
-                .unpark(self.partition, self.token, &stand.life, &told);
-            if shared.call("unpark", unpark).await? == Fenced::Lost {
-                return Err(Interruption::Lost);
-            }
-        }
-        for gateway in told {
-            info!(partition = %self.partition, %gateway, "a parked channel answers again; its gateway catches up");
-            self.parking.parked.remove(&gateway);
-        }
-        Ok(())
-    }
-
-    /// These channels did not get a batch that is acknowledged now.
-    pub(super) fn park(&mut self, gateways: Vec<Incarnation>) {
-        for gateway in gateways {
-            if !self.parking.holds(&gateway) {
-                warn!(partition = %self.partition, %gateway, "a channel does not answer; the partition goes on without it");
-            }
-            self.parking.park(&self.shared, gateway);
-        }
-    }
 }

@@ -5,7 +5,12 @@ use carillon_model::Room;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument as _, Span, debug};
 
-use super::{Interruption, Owner, Stand, batch::Batch, sending::Sent, traces::BatchTrace};
+use super::{
+    Interruption, Owner, Stand,
+    batch::{Batch, Entry},
+    sending::Sent,
+    traces::BatchTrace,
+};
 use crate::metrics::Burial;
 
 impl Owner {
@@ -57,17 +62,25 @@ impl Owner {
         }
         self.parking.settled();
         let repeats = recorded.entries.iter().filter(|entry| entry.repeated).count();
-        metrics.messages.inc_by(recorded.entries.len() as u64);
+        let messages = batch.count(|entry| matches!(entry, Entry::Message { .. }));
+        let gaps = batch.count(|entry| matches!(entry, Entry::Gap { .. }));
+        let partition_gaps = batch.count(|entry| matches!(entry, Entry::PartitionGap));
+        metrics.messages.inc_by(messages as u64);
         metrics.repeats.inc_by(repeats as u64);
         metrics.frames.inc_by(frames as u64);
-        let probes = batch.entries.len() - recorded.entries.len();
+        metrics.gaps.with_label_values(&["room"]).inc_by(gaps as u64);
+        metrics
+            .gaps
+            .with_label_values(&["partition"])
+            .inc_by(partition_gaps as u64);
+        let probes = batch.count(|entry| matches!(entry, Entry::Probe(_)));
         metrics
             .probes
             .with_label_values(&["passed_on"])
             .inc_by(probes as u64);
         metrics.batch(started.elapsed());
         debug!(
-            partition = %self.partition, messages = recorded.entries.len(), repeats, frames, gateways, probes,
+            partition = %self.partition, messages, gaps, partition_gaps, repeats, frames, gateways, probes,
             parked = parked.len(), last = %batch.last().unwrap_or_default(), "a batch was passed on"
         );
         Ok(parked)
@@ -78,13 +91,16 @@ impl Owner {
         let entries: Vec<RecordEntry> = {
             let mut prevs = self.prevs.lock();
             batch
-                .messages()
-                .map(|(offset, room, message)| RecordEntry {
-                    room: room.clone(),
-                    offset,
-                    prev: room.has_offsets().then(|| prevs.replace(room, offset)).flatten(),
-                    message: message.clone(),
-                    history: policy.room(room).history,
+                .of_rooms()
+                .map(|entry| RecordEntry {
+                    room: entry.room.clone(),
+                    offset: entry.offset,
+                    prev: (entry.room.has_offsets())
+                        .then(|| prevs.replace(entry.room, entry.offset))
+                        .flatten(),
+                    message: entry.message.cloned().unwrap_or_default(),
+                    gap: entry.gap,
+                    history: policy.room(entry.room).history,
                 })
                 .collect()
         };

@@ -42,7 +42,7 @@ impl Owner {
         recorded: &RecordOutcome,
         trace: Option<&BatchTrace>,
     ) -> Result<Sent, Interruption> {
-        let living = if batch.has_probes() {
+        let living = if batch.is_for_all() {
             self.shared.gateways().await
         } else {
             Vec::new()

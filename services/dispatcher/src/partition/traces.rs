@@ -27,7 +27,7 @@ pub(super) struct BatchTrace {
 struct MessageTrace {
     /// Among the batch's entries.
     place: usize,
-    /// Among the batch's messages.
+    /// Among what the batch records.
     nth: usize,
     span: Span,
     traceparent: String,
@@ -52,13 +52,14 @@ impl BatchTrace {
         let mut recorded = Vec::new();
         let mut messages = 0;
         for (place, (offset, entry)) in batch.entries.iter().enumerate() {
+            // Gaps are recorded as well, between the messages.
+            messages += usize::from(entry.room().is_some());
             let Entry::Message {
                 room, traceparent, ..
             } = entry
             else {
                 continue;
             };
-            messages += 1;
             if is_sampled(traceparent) {
                 trace_context::add_link(&span, traceparent);
                 recorded.push((place, messages - 1, offset, room, traceparent));

@@ -17,8 +17,8 @@ use carillon_dispatcher::{
     Dispatcher, DispatcherMetrics, DispatcherMutations, DispatcherParts, DispatcherSettings, DispatcherStatus,
 };
 use carillon_model::{
-    Data, EventName, Message, MessageId, Offset, Partition, PartitionCount, Room, Sender, policy::Policy,
-    wire,
+    Data, EventName, Gap, Message, MessageId, Offset, Partition, PartitionCount, Room, Sender,
+    policy::Policy, wire,
 };
 use prometheus::Registry;
 use prost::Message as _;
@@ -178,6 +178,8 @@ impl World {
             overruns: 0,
             holes: 0,
             probes: Vec::new(),
+            gaps: Vec::new(),
+            partition_gaps: Vec::new(),
         }
     }
 
@@ -266,6 +268,9 @@ pub struct Ear {
     /// Frames whose prev said that something was missed.
     pub holes: usize,
     pub probes: Vec<wire::ProbeFrame>,
+    /// Gaps in rooms, and how many messages were heard of the room before.
+    pub gaps: Vec<(String, Gap, usize)>,
+    pub partition_gaps: Vec<u32>,
 }
 
 impl Ear {
@@ -283,6 +288,7 @@ impl Ear {
                 };
                 let entry = wire::ChannelEntry::decode(entry).unwrap();
                 self.probes.extend(entry.probes);
+                self.partition_gaps.extend(entry.partition_gaps);
                 for frame in entry.frames {
                     self.hear(frame);
                 }
@@ -304,6 +310,11 @@ impl Ear {
             }
         }
         *last = offset;
+        if let Some(gap) = &frame.gap {
+            let heard = self.heard.get(&frame.room).map_or(0, Vec::len);
+            self.gaps.push((frame.room, Gap::from(gap), heard));
+            return;
+        }
         let message = Message::decode(frame.message).unwrap();
         assert!(message.traceparent.is_empty() || message.traceparent.starts_with("00-0af7651916cd"));
         let number = match message.data {

@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use carillon_broker::{ChannelItem, ChannelRead, ChannelReader, Channels, SharedBroker};
-use carillon_model::{Message, Offset, PartitionCount, Room, wire};
+use carillon_model::{Gap, Message, Offset, Partition, PartitionCount, Room, wire};
 use prost::Message as _;
 use tokio::sync::Notify;
 
 use super::{
     HubSettings,
+    delivery::Delivery,
     health::{HubHealth, Source},
     metrics::HubMetrics,
-    outbox::Delivery,
     route_table::RouteTable,
     shard::Shards,
     standing::Standing,
@@ -140,6 +140,14 @@ impl ChannelTask {
             self.health
                 .probe_arrived(probe.offset.map(Offset::from).unwrap_or_default());
         }
+        if !entry.partition_gaps.is_empty() {
+            let gaps = entry.partition_gaps.iter().filter_map(|partition| {
+                let partition = u16::try_from(*partition).ok().map(Partition)?;
+                (partition.0 < self.partitions.get()).then_some(partition)
+            });
+            // What the partition lost nobody knows: every room of it hears so with its route.
+            self.routes.reassert(gaps);
+        }
         let mut per_shard: Vec<Vec<Arrival>> = vec![Vec::new(); self.shards.count()];
         for frame in entry.frames {
             self.metrics.frames.inc();
@@ -170,6 +178,14 @@ impl ChannelTask {
     fn arrival(&self, frame: wire::Frame) -> Option<Arrival> {
         let offset = frame.offset.map(Offset::from)?;
         let hop = frame.traceparent;
+        if let Some(gap) = &frame.gap {
+            let (room, prev) = (Room::new(&frame.room).ok()?, frame.prev.map(Offset::from));
+            let delivery = Delivery::of_gap(room, offset, prev, Gap::from(gap)).ok()?;
+            return Some(Arrival {
+                delivery: Arc::new(delivery),
+                span: None,
+            });
+        }
         let made = Room::new(&frame.room)
             .map_err(|error| error.to_string())
             .and_then(|room| {

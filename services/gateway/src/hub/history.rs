@@ -18,9 +18,9 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     HubSettings,
+    delivery::Delivery,
     health::{HubHealth, Source},
     metrics::HubMetrics,
-    outbox::Delivery,
     shard::{Answer, Shards},
     slots::ReadSlots,
     standing::{Epoch, Standing},
@@ -44,16 +44,14 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// The longest end of the page in which every prev leads to the message before.
+    /// The longest end of the page in which every prev leads to the message before, and nothing was lost.
     pub(super) fn without_breaks(&self) -> &[Arc<Delivery>] {
         let linked =
             |pair: &[Arc<Delivery>]| matches!(pair, [before, after] if after.prev <= Some(before.offset));
-        let from = self
-            .items
-            .windows(2)
-            .rposition(|pair| !linked(pair))
-            .map_or(0, |place| place + 1);
-        self.items.get(from..).unwrap_or_default()
+        let above = |place: Option<usize>| place.map_or(0, |place| place + 1);
+        let from_break = above(self.items.windows(2).rposition(|pair| !linked(pair)));
+        let from_gap = above(self.items.iter().rposition(|item| item.gap.is_some()));
+        self.items.get(from_break.max(from_gap)..).unwrap_or_default()
     }
 }
 
@@ -242,10 +240,15 @@ impl HistoryReader {
 
     fn deliveries(&self, room: &Room, read: &HistoryPage) -> Vec<Arc<Delivery>> {
         let decoded = read.items.iter().filter_map(|item| {
-            let message = Message::decode(item.message.clone()).map_err(|error| error.to_string());
-            let delivery = message.and_then(|message| {
-                Delivery::new(room.clone(), item.offset, Some(item.prev), message).map_err(|error| error.to_string())
-            });
+            let (of, prev) = (room.clone(), Some(item.prev));
+            let delivery = match item.gap {
+                Some(gap) => Delivery::of_gap(of, item.offset, prev, gap),
+                None => Message::decode(item.message.clone())
+                    .map_err(|error| error.to_string())
+                    .and_then(|message| {
+                        Delivery::new(of, item.offset, prev, message).map_err(|error| error.to_string())
+                    }),
+            };
             match delivery {
                 Ok(delivery) => Some(Arc::new(delivery)),
                 Err(error) => {

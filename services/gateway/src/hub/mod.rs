@@ -19,7 +19,9 @@
 mod admission;
 mod budget;
 mod channel;
+mod delivery;
 mod failovers;
+mod fingerprint;
 mod handover;
 mod health;
 mod history;
@@ -42,6 +44,7 @@ mod settings;
 mod shard;
 mod slots;
 mod standing;
+mod tasks;
 mod ticks;
 mod traces;
 mod wake;
@@ -55,15 +58,16 @@ use carillon_broker::{MemoryGate, SharedBroker};
 use carillon_model::{Offset, policy::Policy};
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
 
+pub use delivery::Delivery;
 pub use handover::Carried;
 pub use health::{Check, HubHealth};
 pub use metrics::HubMetrics;
 pub use mutations::HubMutations;
-pub use outbox::{CloseReason, CursorNote, Delivery, OutboxReceiver, Outgoing};
+pub use outbox::{CloseReason, CursorNote, OutboxReceiver, Outgoing};
 pub use presence::{PresenceNote, PresenceSummary};
 pub use publish::{Publish, PublishReceipt, Published};
 pub use session::{Connect, Identity, Joined, Refusal, RefusalCode, SessionHandle, Start};
@@ -72,22 +76,11 @@ pub use traces::DeliveryTrace;
 
 use self::{
     budget::OutboxBudget,
-    channel::ChannelTask,
-    failovers::FailoverTask,
-    history::{HistoryReader, HistoryRequests},
-    newest::{NewestReader, NewestRequests},
     peers::Peers,
-    presence::{PresenceDesk, PresenceKeeper, PresenceWatcher},
     publish::{PublishDesk, Publisher},
-    rebalance::{Census, RebalanceTask},
     registrar::Registrar,
-    renewal::RenewalTask,
-    report::ReportTask,
-    route_table::RouteTable,
-    routes::RouteKeeper,
-    shard::{Request, SessionKey, Shard, Shards, Surroundings},
+    shard::{Request, SessionKey, Shards},
     standing::Standing,
-    ticks::Ticks,
 };
 
 /// What a hub is made of.
@@ -202,171 +195,6 @@ impl Hub {
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.clone().run(registrar, inboxes, policy, mutations));
         (hub, HubTasks(tasks))
-    }
-
-    async fn run(
-        self,
-        registrar: Registrar,
-        inboxes: Vec<shard::ShardInbox>,
-        policy: watch::Receiver<Arc<Policy>>,
-        mutations: HubMutations,
-    ) {
-        let inner = &self.0;
-        let (incarnation, lives) = registrar.register_patiently().await;
-        let standing = Standing::new(incarnation, &lives);
-        inner.standing.send_replace(Some(standing.clone()));
-        let partitions = inner.broker.partitions();
-        let routes = Arc::new(RouteTable::default());
-        let requests = Arc::new(HistoryRequests::default());
-        let newest = Arc::new(NewestRequests::new(inner.settings.newest_waiting));
-        let look_at_lives = Arc::new(Notify::new());
-        let ticks = Ticks::default();
-        let census = Arc::new(Census::default());
-        let presence = Arc::new(PresenceDesk::new(partitions, &inner.settings));
-        let around = Surroundings {
-            partitions,
-            policy,
-            routes: Arc::clone(&routes),
-            memory_gate: inner.memory_gate.clone(),
-            outboxes: Arc::clone(&inner.outboxes),
-            presence: Arc::clone(&presence),
-            history: Arc::clone(&requests),
-            newest: Arc::clone(&newest),
-            standing: standing.clone(),
-            ticks: ticks.clone(),
-            settings: inner.settings.clone(),
-            mutations,
-            metrics: inner.metrics.clone(),
-            look_at_lives: Arc::clone(&look_at_lives),
-        };
-        let mut tasks = JoinSet::new();
-        for (index, inbox) in inboxes.into_iter().enumerate() {
-            tasks.spawn(Shard::new(index, around.clone()).run(inbox));
-        }
-        tasks.spawn(
-            RouteKeeper {
-                broker: Arc::clone(&inner.broker),
-                partitions,
-                table: Arc::clone(&routes),
-                standing: standing.clone(),
-                ticks: ticks.clone(),
-                shards: inner.shards.clone(),
-                settings: inner.settings.clone(),
-                mutations,
-                metrics: inner.metrics.clone(),
-                health: inner.health.clone(),
-                look_at_lives: Arc::clone(&look_at_lives),
-            }
-            .run(),
-        );
-        tasks.spawn(
-            HistoryReader {
-                broker: Arc::clone(&inner.broker),
-                partitions,
-                requests,
-                standing: standing.clone(),
-                ticks,
-                shards: inner.shards.clone(),
-                settings: inner.settings.clone(),
-                metrics: inner.metrics.clone(),
-                health: inner.health.clone(),
-                look_at_lives: Arc::clone(&look_at_lives),
-            }
-            .run(),
-        );
-        tasks.spawn(
-            NewestReader {
-                broker: Arc::clone(&inner.broker),
-                partitions,
-                requests: newest,
-                standing: standing.clone(),
-                shards: inner.shards.clone(),
-                settings: inner.settings.clone(),
-                metrics: inner.metrics.clone(),
-                look_at_lives: Arc::clone(&look_at_lives),
-            }
-            .run(),
-        );
-        tasks.spawn(
-            ChannelTask {
-                broker: Arc::clone(&inner.broker),
-                partitions,
-                standing: standing.clone(),
-                shards: inner.shards.clone(),
-                routes: Arc::clone(&routes),
-                settings: inner.settings.clone(),
-                metrics: inner.metrics.clone(),
-                health: inner.health.clone(),
-                look_at_lives: Arc::clone(&look_at_lives),
-            }
-            .run(),
-        );
-        tasks.spawn(
-            RenewalTask {
-                registrar: registrar.clone(),
-                partitions,
-                standing: standing.clone(),
-                routes: Arc::clone(&routes),
-                presence: Arc::clone(&presence),
-            }
-            .run(),
-        );
-        tasks.spawn(
-            ReportTask {
-                registrar: registrar.clone(),
-                standing: standing.clone(),
-                routes: Arc::clone(&routes),
-                census: Arc::clone(&census),
-            }
-            .run(),
-        );
-        tasks.spawn(
-            FailoverTask {
-                registrar,
-                partitions,
-                standing: standing.clone(),
-                routes,
-                presence: Arc::clone(&presence),
-                look_at_lives: Arc::clone(&look_at_lives),
-            }
-            .run(),
-        );
-        tasks.spawn(
-            RebalanceTask {
-                census,
-                policy: inner.desk.policy.clone(),
-                shards: inner.shards.clone(),
-                metrics: inner.metrics.clone(),
-                draining: Arc::clone(&inner.draining),
-            }
-            .run(),
-        );
-        tasks.spawn(
-            PresenceKeeper {
-                broker: Arc::clone(&inner.broker),
-                memory_gate: inner.memory_gate.clone(),
-                desk: Arc::clone(&presence),
-                standing: standing.clone(),
-                settings: inner.settings.clone(),
-                metrics: inner.metrics.clone(),
-                look_at_lives: Arc::clone(&look_at_lives),
-            }
-            .run(),
-        );
-        tasks.spawn(
-            PresenceWatcher {
-                broker: Arc::clone(&inner.broker),
-                desk: presence,
-                standing,
-                settings: inner.settings.clone(),
-                metrics: inner.metrics.clone(),
-                look_at_lives,
-            }
-            .run(),
-        );
-        // None of them ends by itself; one that panicked has taken its part of the gateway with it.
-        let ended = tasks.join_next().await;
-        tracing::error!(?ended, "a task of the hub ended; the gateway can't go on");
     }
 
     /// Takes in a session. Its rooms by identity and those of its cursors are joined at once; where it starts in each

@@ -7,7 +7,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use carillon_model::{Message, Offset, Room};
+use carillon_model::{Offset, Room};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -15,65 +15,11 @@ use tokio::sync::Notify;
 
 use super::{
     budget::OutboxBudget,
+    delivery::Delivery,
     presence::PresenceNote,
     session::Refusal,
     shard::{SessionKey, Signals},
-    traces::DeliveryTrace,
 };
-
-/// A message at its place in a room, ready to be written to any member.
-#[derive(Debug)]
-pub struct Delivery {
-    /// The room it came through.
-    pub room: Room,
-    /// Its place there.
-    pub offset: Offset,
-    /// No message of the room lies strictly between this and its offset; `None` in session rooms.
-    pub prev: Option<Offset>,
-    /// The message.
-    pub message: Message,
-    /// `{"room","offset","id","ts"}`, encoded once.
-    pub meta: Box<serde_json::value::RawValue>,
-    /// What it counts in an outbox, in bytes.
-    pub weight: usize,
-    /// How its trace goes on, if that is recorded. What comes from history has none.
-    pub trace: Option<DeliveryTrace>,
-}
-
-#[derive(Serialize)]
-struct Meta<'a> {
-    room: &'a Room,
-    offset: Offset,
-    id: carillon_model::MessageId,
-    ts: u64,
-}
-
-impl Delivery {
-    /// Prepares a message for its room's members.
-    pub fn new(
-        room: Room,
-        offset: Offset,
-        prev: Option<Offset>,
-        message: Message,
-    ) -> Result<Self, serde_json::Error> {
-        let meta = serde_json::value::to_raw_value(&Meta {
-            room: &room,
-            offset,
-            id: message.id,
-            ts: message.accepted_at,
-        })?;
-        let weight = message.data.len() + message.event.as_str().len() + meta.get().len() + 16;
-        Ok(Self {
-            room,
-            offset,
-            prev,
-            message,
-            meta,
-            weight,
-            trace: None,
-        })
-    }
-}
 
 /// What a client is told of one of its rooms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

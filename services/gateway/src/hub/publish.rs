@@ -26,12 +26,12 @@ use carillon_model::{
 use parking_lot::Mutex;
 use prost::Message as _;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use tokio::sync::{oneshot, watch};
 use tracing::Span;
 
 use super::{
     HubSettings,
+    fingerprint::fingerprint,
     metrics::HubMetrics,
     session::{Identity, Refusal, RefusalCode},
 };
@@ -381,24 +381,6 @@ impl Publisher {
             },
         )
     }
-}
-
-fn fingerprint(publish: &Publish) -> bytes::Bytes {
-    let mut hash = Sha256::new();
-    hash.update(publish.room.as_str());
-    hash.update([0]);
-    hash.update(publish.event.as_str());
-    match &publish.data {
-        Data::Json(json) => {
-            hash.update([0]);
-            hash.update(json);
-        }
-        Data::Binary(binary) => {
-            hash.update([1]);
-            hash.update(binary);
-        }
-    }
-    bytes::Bytes::copy_from_slice(&hash.finalize())
 }
 
 /// How long a client's idempotency key is kept.

@@ -8,8 +8,8 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    delivery::Delivery,
     newest::Look,
-    outbox::Delivery,
     outbox::{CloseReason, OutboxReceiver},
     presence::{PresenceSummary, PresenceWish},
     publish::{Publish, PublishReceipt, Publisher},
@@ -116,7 +116,7 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// Every code, for metrics of fixed cardinality.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BadRequest,
         Self::BadRoom,
         Self::ReservedRoom,

@@ -15,7 +15,7 @@ use carillon_chassis::telemetry::trace_context::{self, HOP};
 use carillon_model::{Offset, trace::is_sampled};
 use tracing::{Span, field::Empty, info_span};
 
-use super::outbox::Delivery;
+use super::delivery::Delivery;
 
 /// Writes of one message at one gateway that get a span.
 const WRITES: u32 = 16;

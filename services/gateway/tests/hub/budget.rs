@@ -81,6 +81,8 @@ async fn where_nearly_nothing_is_left_whoever_reads_nothing_goes() {
     let large = "x".repeat(OUTBOXES / 3 - 1_000);
     for session in &mut sessions {
         session.join("wide", Start::Now).await.unwrap();
+        session.note("lobby").await;
+        session.note("wide").await;
     }
     fixture.publish("wide", &large).await;
     fixture.publish("wide", "small").await;

@@ -5,14 +5,14 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use carillon_broker::{
     Append, AppendOutcome, Broker, Channels, Fenced, FencingToken, Incarnation, Leases, Life, MemoryBroker,
     MemoryGate, MemoryLimits, NewMessage, NewestQuery, Queue, Record, RecordEntry, Rooms,
-    memory::{MemoryOptions, ops},
+    memory::{MemoryOptions, ServerState, ops},
 };
 use carillon_gateway::hub::{
     CloseReason, Connect, CursorNote, Delivery, Hub, HubMetrics, HubMutations, HubParts, HubSettings,
     HubTasks, Identity, Joined, OutboxReceiver, Outgoing, PresenceNote, Refusal, SessionHandle, Start,
 };
 use carillon_model::{
-    Data, EventName, Message, MessageId, Offset, PartitionCount, Room, Sender,
+    Data, EventName, Gap, Message, MessageId, Offset, PartitionCount, Room, Sender,
     policy::Policy,
     wire::{ChannelEntry, Frame, QueueEntry},
 };
@@ -233,6 +233,7 @@ impl Fixture {
             offset: *offset,
             prev: None,
             message: encoded.clone(),
+            gap: None,
             history: policy.room(&room(name)).history,
         });
         let horizon = offsets[0].just_below();
@@ -270,7 +271,7 @@ impl Fixture {
                         offset: Some((*offset).into()),
                         prev: recorded_entry.prev.map(Into::into),
                         message: encoded.clone(),
-                        traceparent: String::new(),
+                        ..Frame::default()
                     };
                     (routes.1.to_vec(), frame)
                 });
@@ -281,7 +282,7 @@ impl Fixture {
         for (routes, frame) in entries {
             let entry = ChannelEntry {
                 frames: vec![frame],
-                probes: Vec::new(),
+                ..ChannelEntry::default()
             }
             .encode_to_vec();
             for route in routes {
@@ -289,6 +290,74 @@ impl Fixture {
                     .append_channel(&route, entry.clone().into(), 1 << 30)
                     .await
                     .unwrap();
+            }
+        }
+    }
+
+    /// The server is replaced by one that stands where it stood in this state.
+    pub(crate) fn fail_over(&mut self, state: ServerState, life: &str) {
+        let life = Life(life.into());
+        self.broker.replace_server_state(0, state, life.clone(), 0);
+        if let Some((_, known)) = &mut self.owner {
+            *known = life;
+        }
+    }
+
+    /// Waits for gap markers in the queue and passes them on.
+    pub(crate) async fn pass_gaps(&mut self) {
+        let partition = self.broker.partitions().partitions().next().unwrap();
+        let (token, life) = self.owner.clone().unwrap();
+        let mut reader = self.broker.open_queue(partition).await.unwrap();
+        let head = loop {
+            let head = reader.read_head(token, 100).await.unwrap();
+            if !head.items.is_empty() {
+                break head;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let policy = policy(&self.rules);
+        for item in &head.items {
+            let gap = QueueEntry::decode(item.entry.clone()).unwrap().gap.unwrap();
+            let mut channel = ChannelEntry::default();
+            let routes = match Room::new(&gap.room) {
+                Err(_) => {
+                    channel.partition_gaps.push(0);
+                    vec![self.hub.incarnation().unwrap()]
+                }
+                Ok(room) => {
+                    let entry = RecordEntry {
+                        room: room.clone(),
+                        offset: item.offset,
+                        prev: None,
+                        message: bytes::Bytes::new(),
+                        gap: Some(Gap::from(&gap)),
+                        history: policy.room(&room).history,
+                    };
+                    let record = Record {
+                        partition,
+                        token,
+                        life: life.clone(),
+                        horizon: head.handled,
+                        entries: vec![entry],
+                    };
+                    let Fenced::Done(recorded) = self.broker.record(record).await.unwrap() else {
+                        panic!("fenced")
+                    };
+                    channel.frames.push(Frame {
+                        offset: Some(item.offset.into()),
+                        prev: recorded.entries[0].prev.map(Into::into),
+                        gap: Some(gap.clone()),
+                        room: gap.room,
+                        ..Frame::default()
+                    });
+                    recorded.routes[0].1.to_vec()
+                }
+            };
+            let trimmed = self.broker.trim(partition, token, &life, item.offset, &[]).await;
+            assert_eq!(trimmed.unwrap(), Fenced::Done(()));
+            for route in routes {
+                let entry = channel.encode_to_vec().into();
+                self.broker.append_channel(&route, entry, 1 << 30).await.unwrap();
             }
         }
     }

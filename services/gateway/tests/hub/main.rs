@@ -6,6 +6,7 @@
 
 mod budget;
 mod fixture;
+mod gaps;
 mod looking_back;
 mod memory_gate;
 mod presence;

@@ -104,23 +104,28 @@ async fn whoever_comes_into_a_room_is_shown_later_and_whoever_goes_is_gone_at_on
     here.join("desk", Start::Now).await.unwrap();
     let mut goes = fixture.connect_as("b", user("ben"), &[]).await;
     goes.join("desk", Start::Now).await.unwrap();
-    let users = async || here.handle().presence(room("desk")).await.unwrap().users.clone();
+    // Its own gateway knows without Redis who came.
+    let mut elsewhere = fixture.another_gateway().await;
+    let mut looks = elsewhere.connect_as("e", user("eve"), &[]).await;
+    looks.join("desk", Start::Now).await.unwrap();
     let until_users = async |wanted: &[&str]| {
+        let mut found: Vec<String> = Vec::new();
         for _ in 0..100 {
-            let found: Vec<String> = users().await.iter().map(ToString::to_string).collect();
+            let summary = looks.handle().presence(room("desk")).await.unwrap();
+            found = summary.users.iter().map(ToString::to_string).collect();
             if found == wanted {
                 return;
             }
             sleep(Duration::from_millis(100)).await;
         }
-        panic!("{wanted:?} never were in the room, but {:?}", users().await);
+        panic!("{wanted:?} never were in the room, but {found:?}");
     };
-    until_users(&["ann", "ben"]).await;
+    until_users(&["ann", "ben", "eve"]).await;
     fixture.used(0.92);
     let mut comes = fixture.connect_as("c", user("cleo"), &[]).await;
     comes.join("desk", Start::Now).await.unwrap();
     goes.handle().leave(room("desk")).await.unwrap();
-    until_users(&["ann"]).await;
+    until_users(&["ann", "eve"]).await;
     fixture.used(0.5);
-    until_users(&["ann", "cleo"]).await;
+    until_users(&["ann", "cleo", "eve"]).await;
 }

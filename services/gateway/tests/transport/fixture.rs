@@ -180,6 +180,7 @@ async fn dispatch(broker: MemoryBroker, policy: watch::Receiver<Arc<Policy>>) {
                     offset: item.offset,
                     prev: None,
                     message: message.message,
+                    gap: None,
                     history: policy.borrow().room(&Room::new(&message.room).unwrap()).history,
                 }),
                 Content::Probe(_) => None,
@@ -205,12 +206,12 @@ async fn dispatch(broker: MemoryBroker, policy: watch::Receiver<Arc<Policy>>) {
                     offset: Some(entry.offset.into()),
                     prev: recorded.prev.map(Into::into),
                     message: entry.message.clone(),
-                    traceparent: String::new(),
+                    ..Frame::default()
                 })
                 .collect();
             let channel = ChannelEntry {
                 frames,
-                probes: Vec::new(),
+                ..ChannelEntry::default()
             };
             for route in routes.iter() {
                 let entry = channel.encode_to_vec().into();

@@ -8,7 +8,7 @@ use crate::{
     ChannelAppend, ChannelItem, Fenced, LeaseName, QueueItem,
     conformance::{
         Case,
-        stage::{KEPT, LONG, Owner, PATIENCE, Stage, entries, eventually, keyed, one, request},
+        stage::{KEPT, LONG, Owner, PATIENCE, Stage, entries, eventually, keyed, one, request, without_gaps},
     },
 };
 
@@ -101,7 +101,7 @@ async fn settled_lives(stage: &Stage, before: &crate::Lives) -> crate::Lives {
 }
 
 /// An append that is repeated until it is answered, by key.
-async fn append_patiently(stage: &Stage, text: &str, known: Offset) -> Offset {
+pub(super) async fn append_patiently(stage: &Stage, text: &str, known: Offset) -> Offset {
     let room = [stage.room(0)];
     let outcome = eventually!("it is appended", {
         let mut append = request(stage.partition, vec![keyed(&room, text, "p", text)]);
@@ -151,7 +151,8 @@ async fn a_lost_tail_gives_no_offset_twice(stage: Stage) {
     // Whoever appends first after it knows nothing of the lost ones.
     let next = append_patiently(&stage, "next", Offset::ZERO).await;
     assert!(next > *lost.last().unwrap(), "{next} was given before: {lost:?}");
-    let queue: Vec<Offset> = stage.queue().await.iter().map(|item| item.offset).collect();
+    let queue = without_gaps(stage.queue().await);
+    let queue: Vec<Offset> = queue.iter().map(|item| item.offset).collect();
     assert_eq!(queue, [kept, next]);
 }
 
@@ -243,12 +244,16 @@ async fn a_reader_goes_on_after_a_failover(stage: Stage) {
     let head = eventually!("the head can be read", owner.read_head(10).await.ok());
     assert_ne!(head.life, owner.life);
     assert_eq!(head.handled, kept.just_below());
-    let offsets: Vec<Offset> = head.items.iter().map(|item| item.offset).collect();
+    let items = without_gaps(head.items);
+    let offsets: Vec<Offset> = items.iter().map(|item| item.offset).collect();
     assert_eq!(offsets, [kept, next]);
     let read = eventually!("it reads on", {
         owner.read_after(kept, 10, Duration::from_millis(100)).await.ok()
     });
-    assert_eq!((read.items, read.life), (head.items[1..].to_vec(), head.life));
+    assert_eq!(
+        (without_gaps(read.items), read.life),
+        (items[1..].to_vec(), head.life)
+    );
 }
 
 async fn a_flushed_broker_starts_anew_above_everything(stage: Stage) {

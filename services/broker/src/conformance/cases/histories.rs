@@ -173,6 +173,7 @@ async fn a_history_expires_and_its_last_offset_stays(stage: Stage) {
         offset: offsets[0],
         prev: None,
         message: "late".into(),
+        gap: None,
         history: KEPT,
     });
     let owner = stage.own("owner").await;

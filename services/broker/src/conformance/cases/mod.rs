@@ -14,6 +14,7 @@ mod channels;
 mod dead_letters;
 mod failures;
 mod fencing;
+mod gaps;
 mod histories;
 mod idempotency;
 mod inspection;
@@ -46,6 +47,7 @@ pub fn cases() -> Vec<Case> {
         policy_and_health::CASES,
         inspection::CASES,
         failures::CASES,
+        gaps::CASES,
     ]
     .concat()
 }

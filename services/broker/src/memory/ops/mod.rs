@@ -10,6 +10,7 @@
 pub mod append;
 pub mod channels;
 pub mod dead_letters;
+pub mod gaps;
 pub mod leases;
 pub mod lists;
 pub mod membership;

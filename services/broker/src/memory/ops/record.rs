@@ -49,15 +49,20 @@ fn record_one(
     entry: &RecordEntry,
     given: Option<Offset>,
 ) -> Recorded {
-    let birth = partition.birth;
+    let (birth, doubtful_upto) = (partition.birth, partition.doubtful_upto);
     partition.with_room(&entry.room, |room| {
-        let prev = prev(room, now, birth, horizon, entry.offset, given);
+        let mut prev = prev(room, now, birth, horizon, entry.offset, given);
+        // What was lost below this nobody knows: the chain of every room breaks here once.
+        if prev < doubtful_upto && doubtful_upto < entry.offset {
+            prev = doubtful_upto;
+        }
         let repeated = room.refuses(now, entry.offset);
         if !repeated {
             let item = HistoryItem {
                 offset: entry.offset,
                 prev,
                 message: entry.message.clone(),
+                gap: entry.gap,
             };
             room.record(now, item, entry.history);
         }

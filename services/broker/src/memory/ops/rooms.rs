@@ -142,7 +142,8 @@ pub fn read_newest(
     let data = state.partition(partition, now);
     let (items, more) = data.room(room).map_or_else(Default::default, |room| {
         let history = room.history(now).iter().rev();
-        let below = history.filter(|item| query.below.is_none_or(|below| item.offset < below));
+        let below =
+            history.filter(|item| item.gap.is_none() && query.below.is_none_or(|below| item.offset < below));
         bounded(below, query.entries, query.bytes)
     });
     NewestPage {

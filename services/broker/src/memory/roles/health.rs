@@ -8,6 +8,11 @@ impl Health for MemoryBroker {
     async fn lives(&self, channel: Option<&Incarnation>) -> Result<Lives> {
         consume_budget().await;
         let life_of = |server: usize| self.read(server, |state, _| state.life.clone());
+        for partition in self.partitions().partitions() {
+            let life = life_of(self.server_of(partition));
+            self.inner.losses.observed(partition, &life, None);
+        }
+        self.settle_losses().await;
         Ok(Lives {
             partitions: self
                 .partitions()

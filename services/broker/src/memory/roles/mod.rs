@@ -9,6 +9,7 @@ mod health;
 mod inspection;
 mod leases;
 mod lists;
+mod losses;
 mod membership;
 mod policy;
 mod presence;

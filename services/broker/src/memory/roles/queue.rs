@@ -15,7 +15,14 @@ impl Queue for MemoryBroker {
     async fn append(&self, append: Append) -> Result<AppendOutcome> {
         consume_budget().await;
         let server = self.of_partition(append.partition);
-        let outcome = server.write(|state, now| ops::append::append(state, now, &append))?;
+        let (outcome, life) = server.write(|state, now| {
+            let outcome = ops::append::append(state, now, &append);
+            outcome.map(|outcome| (outcome, state.life.clone()))
+        })?;
+        let losses = &self.inner.losses;
+        if losses.confirm(append.partition, &life, 0, &append.messages, &outcome)? {
+            self.settle_losses().await;
+        }
         if matches!(outcome, AppendOutcome::Appended(_)) {
             server.wake.queue(append.partition);
         }

@@ -11,7 +11,9 @@ use carillon_model::{Offset, Room};
 
 use super::{Lease, OVERHEAD, RoomData, milliseconds, next_id};
 use crate::{
-    DeadLetterSource, FencingToken, Incarnation, Life, PartitionState, QueueItem, rooms::FAILOVER_RAISE,
+    DeadLetterSource, FencingToken, Incarnation, Life, PartitionState, QueueItem,
+    losses::{Lineage, Raise},
+    rooms::FAILOVER_RAISE,
 };
 
 /// How often rooms are searched for what expired, in milliseconds.
@@ -23,6 +25,12 @@ pub(in crate::memory) struct PartitionData {
     pub(in crate::memory) birth: Offset,
     /// The life of the server its ids belong to.
     run: Option<Life>,
+    /// The newest raises, oldest first.
+    raises: VecDeque<Raise>,
+    /// Whether older raises were forgotten.
+    raises_forgotten: bool,
+    /// Below it messages were lost that nobody knows.
+    pub(in crate::memory) doubtful_upto: Offset,
     pub(in crate::memory) queue: VecDeque<QueueItem>,
     pub(in crate::memory) queue_last: Offset,
     queue_bytes: u64,
@@ -70,6 +78,9 @@ impl PartitionData {
         Self {
             birth,
             run,
+            raises: VecDeque::new(),
+            raises_forgotten: false,
+            doubtful_upto: Offset::ZERO,
             queue: VecDeque::new(),
             queue_last: birth,
             queue_bytes: 0,
@@ -103,8 +114,24 @@ impl PartitionData {
             queue_last: self.queue_last,
             birth: self.birth,
             now: Offset::new(now, 0),
+            doubtful_upto: self.doubtful_upto,
             life: life.clone(),
         }
+    }
+
+    /// Which offsets it has, after a [raise](Self::raise) for this life.
+    pub(in crate::memory) fn lineage(&self, life: &Life) -> Lineage {
+        Lineage {
+            life: life.clone(),
+            position: 0,
+            raises: self.raises.iter().cloned().collect(),
+            whole: !self.raises_forgotten,
+        }
+    }
+
+    /// Whether its offsets belong to this life.
+    pub(in crate::memory) fn is_of(&self, life: &Life) -> bool {
+        self.run.as_ref() == Some(life)
     }
 
     /// After a failover, and only then: raises the queue's last id above everything that may have been given.
@@ -112,7 +139,17 @@ impl PartitionData {
         if self.run.as_ref() != Some(life) {
             self.run = Some(life.clone());
             let above = Offset::new(now.saturating_add(milliseconds(FAILOVER_RAISE)), 0);
-            self.queue_last = self.queue_last.max(known).max(above);
+            let before = self.queue_last;
+            self.queue_last = before.max(known).max(above);
+            if self.raises.len() >= Lineage::RAISES_KEPT {
+                self.raises.pop_front();
+                self.raises_forgotten = true;
+            }
+            self.raises.push_back(Raise {
+                life: life.clone(),
+                before,
+                raised: self.queue_last,
+            });
         }
     }
 

@@ -19,8 +19,8 @@ pub(super) use self::requests::{Look, NewestRequests};
 use self::{budget::Budget, requests::Asked};
 use super::{
     HubSettings,
+    delivery::Delivery,
     metrics::HubMetrics,
-    outbox::Delivery,
     session::{Refusal, RefusalCode},
     shard::{Answer, SessionKey, Shards},
     slots::ReadSlots,

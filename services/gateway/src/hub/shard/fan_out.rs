@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use carillon_model::{Room, policy::SlowSessions};
+use carillon_model::{Gap, Room, policy::SlowSessions};
 use indexmap::IndexMap;
 
 use super::{SessionKey, Shard, member::Standing, sessions::Session};
 use crate::hub::{
-    outbox::{CloseReason, CursorNote, Delivery, NoRoom},
+    delivery::Delivery,
+    outbox::{CloseReason, CursorNote, NoRoom},
     ticks::Tick,
     traces::Arrival,
 };
@@ -84,7 +85,10 @@ impl Shard {
                 self.around.metrics.holes_found.inc();
             }
             room.set_last(delivery.offset, now);
-            if keeps_history {
+            if delivery.gap.is_some() {
+                // Whoever comes with a cursor from before it has to read what it is told there.
+                room.tail.forget();
+            } else if keeps_history {
                 room.tail.push(delivery);
             }
             messages.push(Frame { arrival, hole });
@@ -138,7 +142,7 @@ impl Shard {
                     self.read_on(key, &walk.room);
                     return;
                 }
-                membership.position = prev;
+                membership.told_at(prev);
                 session.outbox.tell(
                     &walk.room,
                     CursorNote::At {
@@ -146,6 +150,10 @@ impl Shard {
                         recovered: false,
                     },
                 );
+            }
+            if let Some(gap) = &delivery.gap {
+                self.pass_gap(key, delivery, gap);
+                continue;
             }
             match (self.push(key, delivery, true), &arrival.span) {
                 (Pushed::Full(why), _) => {
@@ -171,7 +179,7 @@ impl Shard {
             return Pushed::Passed;
         }
         if delivery.message.copies > 1 && session.copies.contains(&delivery.message.id) {
-            membership.position = delivery.offset;
+            membership.move_to(delivery.offset);
             session.passed_over.insert(delivery.room.clone());
             self.passed_over.insert(key);
             return Pushed::Passed;
@@ -179,7 +187,7 @@ impl Shard {
         if let Err(why) = session.outbox.push(delivery, live) {
             return Pushed::Full(why);
         }
-        membership.position = delivery.offset;
+        membership.move_to(delivery.offset);
         if delivery.message.copies > 1 {
             session.is_first_copy(delivery.message.id);
         }
@@ -188,6 +196,20 @@ impl Shard {
         }
         self.around.metrics.deliveries.inc();
         Pushed::Queued
+    }
+
+    /// Messages were lost before this place: who misses them is told, who had them goes on.
+    pub(super) fn pass_gap(&mut self, key: SessionKey, delivery: &Delivery, gap: &Gap) {
+        let session = self.sessions.get_mut(&key);
+        let Some(membership) = session.and_then(|session| session.rooms.get_mut(&delivery.room)) else {
+            return;
+        };
+        if delivery.offset <= membership.position {
+            return;
+        }
+        let misses = membership.misses(gap);
+        membership.move_to(delivery.offset);
+        self.tell(key, &delivery.room, !misses);
     }
 
     fn fell_behind(&mut self, key: SessionKey, walk: &FanOut, weight: usize, why: NoRoom) {
@@ -240,7 +262,7 @@ impl Shard {
                 membership.standing = Standing::Live;
                 let last = self.rooms.get(name).and_then(super::room::ShardRoom::last);
                 if let Some(last) = last.filter(|last| *last > membership.position) {
-                    membership.position = last;
+                    membership.told_at(last);
                     session.outbox.tell(
                         name,
                         CursorNote::At {

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use carillon_model::{Offset, Room};
 
 use super::{SessionKey, Shard, member::Standing, reading::Reading};
-use crate::hub::{
-    outbox::{CursorNote, Delivery},
-    session::Joined,
-};
+use crate::hub::{delivery::Delivery, outbox::CursorNote, session::Joined};
 
 /// What came of a read for a joining session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +38,10 @@ impl Shard {
         };
         let cursor = membership.joining.as_ref().and_then(|joining| joining.since);
         let partition = reading.partition;
+        // What is lost is told here already, and once more at its place.
+        let misses = |gap| membership.misses(gap);
+        let lost = items.iter().filter_map(|item| item.gap.as_ref()).any(misses);
+        let certain = |cursor: Offset| !lost && cursor >= partition.doubtful_upto;
         let (position, recovered) = match (cursor, reading.last) {
             (None, _) => (reading.start(), true),
             (Some(cursor), _) if cursor > partition.queue_last => {
@@ -55,19 +56,22 @@ impl Shard {
                 (partition.queue_last, false)
             }
             (Some(cursor), _) if !keeps_history => (cursor.max(reading.start()), false),
-            (Some(cursor), None) => (cursor.max(partition.handled), reading.quiet_since(cursor)),
+            (Some(cursor), None) => (
+                cursor.max(partition.handled),
+                reading.quiet_since(cursor) && certain(cursor),
+            ),
             (Some(cursor), Some(last)) if cursor < last && self.around.mutations.false_instead_of_replay => {
                 (last.max(partition.handled), false)
             }
             (Some(cursor), Some(last)) => match items.first().and_then(|first| first.prev) {
-                Some(prev) if prev <= cursor => (cursor, true),
+                Some(prev) if prev <= cursor => (cursor, certain(cursor)),
                 Some(prev) => (prev, false),
-                None if cursor >= last => (cursor.max(partition.handled), true),
+                None if cursor >= last => (cursor.max(partition.handled), certain(cursor)),
                 None if reading.more => return Judged::NeedsMore,
                 None => (last.max(partition.handled), false),
             },
         };
-        membership.position = position;
+        membership.move_to(position);
         self.judged(key, name, recovered);
         Judged::Told
     }
@@ -85,6 +89,9 @@ impl Shard {
             return;
         };
         let offset = membership.position;
+        if joining.since.is_none() || !recovered {
+            membership.told_at(offset);
+        }
         let result = match (joining.since, recovered) {
             (None, _) => "fresh",
             (Some(_), true) => "complete",
@@ -111,7 +118,7 @@ impl Shard {
             .get_mut(&key)
             .and_then(|session| session.rooms.get_mut(name))
         {
-            membership.position = position;
+            membership.move_to(position);
         }
     }
 
@@ -131,10 +138,11 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
         };
-        let Some(membership) = session.rooms.get(name) else {
+        let Some(membership) = session.rooms.get_mut(name) else {
             return;
         };
         if !recovered {
+            membership.told_at(membership.position);
             self.around.metrics.gaps_told.inc();
         }
         session.outbox.tell(

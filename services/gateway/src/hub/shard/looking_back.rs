@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::{SessionKey, Shard};
 use crate::hub::{
+    delivery::Delivery,
     newest::{Found, Look},
-    outbox::Delivery,
     session::{Joined, Refusal, RefusalCode},
 };
 
@@ -191,7 +191,7 @@ impl Shard {
                     let _ = reply.send(Ok(messages));
                 }
                 (Ok(messages), Wish::Rewind(replies)) => {
-                    let oldest = messages.iter().take(asked.entries).last();
+                    let oldest = messages.iter().take(asked.entries).next_back();
                     let since = oldest.and_then(|oldest| oldest.prev);
                     self.join_rewound(*key, &asked.look.room, since, replies);
                 }

@@ -1,6 +1,6 @@
 //! Where a session stands in a room.
 
-use carillon_model::Offset;
+use carillon_model::{Gap, Offset};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::hub::{
@@ -13,6 +13,10 @@ use crate::hub::{
 pub(super) struct Membership {
     /// Everything up to it was queued for the session, or told. Goes down only by a told reset.
     pub(super) position: Offset,
+    /// Where it was before offsets last went up by more than one: in the ten minutes after a failover, before that.
+    before_raise: Offset,
+    /// The last place where it was told that messages may be missing, or that it began at without a cursor.
+    told: Offset,
     pub(super) standing: Standing,
     /// Where it starts has not been told yet.
     pub(super) joining: Option<Joining>,
@@ -50,6 +54,8 @@ impl Membership {
     pub(super) fn joining(since: Option<Offset>, now: Tick) -> Self {
         Self {
             position: since.unwrap_or_default(),
+            before_raise: Offset::ZERO,
+            told: Offset::ZERO,
             standing: Standing::Routing(now),
             joining: Some(Joining {
                 since,
@@ -57,6 +63,26 @@ impl Membership {
                 replies: Vec::new(),
             }),
         }
+    }
+
+    /// Moves on. While offsets are ahead of the clock, as they are after a failover, only their second half grows.
+    pub(super) fn move_to(&mut self, position: Offset) {
+        if position.milliseconds != self.position.milliseconds {
+            self.before_raise = self.position;
+        }
+        self.position = position;
+    }
+
+    /// Nothing is promised of what lies before this place.
+    pub(super) fn told_at(&mut self, position: Offset) {
+        self.move_to(position);
+        self.told = position;
+    }
+
+    /// Whether what was lost at a gap is missing here, and nobody said so.
+    pub(super) fn misses(&self, gap: &Gap) -> bool {
+        let had = gap.was_seen_at(self.position) || gap.was_seen_at(self.before_raise);
+        !had && self.told < gap.lost_upto
     }
 
     pub(super) fn waits_for_route(&self) -> bool {

@@ -8,6 +8,7 @@
 //! - [`tail`]: the newest messages of a room, in memory
 //! - [`member`]: where a session stands in a room
 //! - [`sessions`]: connecting, joining, leaving
+//! - [`closing`]: which sessions are told to go
 //! - [`fan_out`]: frames to members, in slices
 //! - [`looking_back`]: sessions that read history, and joins that rewind
 //! - [`relief`]: what is done while outboxes fill the memory set for them
@@ -15,6 +16,7 @@
 //! - [`recovery`]: answers of Redis: routes, pages, catch-ups
 //! - [`reading`], [`judgement`], [`positions`], [`doubts`]: what an answer means, for a session and for a room
 
+mod closing;
 mod doubts;
 mod fan_out;
 mod judgement;
@@ -159,44 +161,6 @@ impl Shards {
     #[allow(clippy::cast_possible_truncation)] // below the number of shards
     pub(super) fn of(&self, session: SessionKey) -> &ShardQueues {
         &self.0[(session.0 % self.0.len() as u64) as usize]
-    }
-
-    /// Closes up to so many sessions, those that are here longest: one that was sent away and came back is not the next
-    /// to go. Answers how many were told to go.
-    pub(super) async fn close(&self, count: usize, reason: CloseReason) -> usize {
-        let mut longest = Vec::new();
-        if count == 0 {
-            return 0;
-        }
-        for queues in self.0.iter() {
-            let (reply, answer) = oneshot::channel();
-            if queues
-                .requests
-                .send(Request::Longest { count, reply })
-                .await
-                .is_ok()
-            {
-                longest.extend(answer.await.unwrap_or_default());
-            }
-        }
-        // Keys are given in the order of arrival.
-        longest.sort_unstable();
-        longest.truncate(count);
-        let mut told = 0;
-        for (index, queues) in self.0.iter().enumerate() {
-            let here = |key: &SessionKey| key.0 % self.0.len() as u64 == index as u64;
-            let sessions: Vec<SessionKey> = longest.iter().copied().filter(here).collect();
-            let (reply, answer) = oneshot::channel();
-            let request = Request::Close {
-                sessions,
-                reason,
-                reply,
-            };
-            if queues.requests.send(request).await.is_ok() {
-                told += answer.await.unwrap_or_default();
-            }
-        }
-        told
     }
 
     /// Answers every shard whose bit is set.

@@ -66,7 +66,13 @@ impl Shard {
         };
         let Some(last) = room.last() else { return };
         let handled = reading.partition.handled;
-        if let Some(read_last) = reading.last.filter(|read_last| *read_last > last) {
+        if reading.last.is_none_or(|read_last| read_last <= last) && reading.doubts(last, handled) {
+            // What the partition lost nobody knows. Everything before the mark of it has come.
+            let doubtful = reading.partition.doubtful_upto;
+            room.set_last(doubtful, now);
+            room.tail.forget();
+            self.reset_live(name, doubtful, |position| position < doubtful);
+        } else if let Some(read_last) = reading.last.filter(|read_last| *read_last > last) {
             room.set_last(read_last, now);
             room.tail.forget();
             self.catch_up_to(name, read_last);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use carillon_broker::{PartitionState, rooms::CURSOR_TRUSTED};
 use carillon_model::Offset;
 
-use crate::hub::{outbox::Delivery, ticks::Tick};
+use crate::hub::{delivery::Delivery, ticks::Tick};
 
 /// What one read says of a room, whether it came with a page or with a route.
 #[derive(Clone, Copy)]
@@ -25,6 +25,12 @@ impl Reading<'_> {
     pub(super) fn start(&self) -> Offset {
         self.last
             .map_or(self.partition.handled, |last| last.max(self.partition.handled))
+    }
+
+    /// Whether messages may have been lost between two places that nobody knows.
+    pub(super) fn doubts(&self, from: Offset, upto: Offset) -> bool {
+        let doubtful = self.partition.doubtful_upto;
+        from < doubtful && doubtful <= upto
     }
 
     /// Whether nothing can be missing after `cursor` although the room's last offset is forgotten: no message came

@@ -16,7 +16,7 @@ use super::{
     member::{Membership, Standing},
     reading::Reading,
 };
-use crate::hub::{history::Page, outbox::Delivery, routes::RoomState, standing::Epoch, ticks::Tick};
+use crate::hub::{delivery::Delivery, history::Page, routes::RoomState, standing::Epoch, ticks::Tick};
 
 impl Shard {
     /// A room's route stands in an epoch.
@@ -212,6 +212,10 @@ impl Shard {
                 self.set_position(key, name, prev);
                 self.tell(key, name, false);
             }
+            if let Some(gap) = &delivery.gap {
+                self.pass_gap(key, delivery, gap);
+                continue;
+            }
             if matches!(self.push(key, delivery, false), Pushed::Full(_)) {
                 self.wait_for_room(key, name, delivery.weight);
                 return;
@@ -239,8 +243,12 @@ impl Shard {
         let unmoved = room.unmoved_since(reading.issued);
         let mut position = self.position(key, name);
         if reading.last.is_some_and(|last| position >= last) {
+            let from = position;
             position = position.max(reading.partition.handled);
             self.set_position(key, name, position);
+            if reading.doubts(from, position) {
+                self.tell(key, name, false);
+            }
         }
         let complete = reading.last.is_some_and(|last| last >= room_last);
         if nothing_new && position < room_last && (unmoved || complete) {

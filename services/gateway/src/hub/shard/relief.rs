@@ -24,7 +24,8 @@ impl Shard {
             .map(|(key, session)| (session.outbox.stuck_bytes(), *key))
             .filter(|(bytes, _)| *bytes > 0)
             .collect();
-        stuck.sort_unstable_by(|one, other| other.cmp(one));
+        stuck.sort_unstable();
+        stuck.reverse();
         stuck.truncate((self.sessions.len() / CLOSED).max(1));
         for (_, key) in stuck {
             if let Some(session) = self.sessions.get_mut(&key) {

@@ -92,7 +92,7 @@ impl Shard {
         self.sessions.insert(key, session);
         let mut cursors: IndexMap<Room, Offset> = since.into_iter().collect();
         for room in rooms {
-            let cursor = cursors.swap_remove(&room).filter(|_| room.has_offsets());
+            let cursor = cursors.shift_remove(&room).filter(|_| room.has_offsets());
             self.begin_join(key, &room, cursor, Vec::new());
         }
         for (room, cursor) in cursors {
@@ -330,30 +330,6 @@ impl Shard {
             self.abandon(key, room);
             self.around.presence.leave(room, key, true);
         }
-    }
-
-    /// Up to so many open sessions, those that are here longest.
-    pub(super) fn longest(&self, count: usize) -> Vec<SessionKey> {
-        let open = self.sessions.iter().filter(|(_, session)| !session.closing);
-        // Keys are given in the order of arrival.
-        let mut keys: Vec<SessionKey> = open.map(|(key, _)| *key).collect();
-        if count < keys.len() {
-            keys.select_nth_unstable(count);
-            keys.truncate(count);
-        }
-        keys
-    }
-
-    /// Closes those that are still here; answers how many.
-    pub(super) fn close_sessions(&mut self, keys: &[SessionKey], reason: CloseReason) -> usize {
-        let mut closed = 0;
-        for key in keys {
-            if let Some(session) = self.sessions.get_mut(key) {
-                session.close(reason);
-                closed += 1;
-            }
-        }
-        closed
     }
 
     /// The session's outbox has room again.

@@ -14,7 +14,7 @@ use std::{
 
 use carillon_model::Offset;
 
-use crate::hub::outbox::Delivery;
+use crate::hub::delivery::Delivery;
 
 /// How much memory tails may take, in bytes.
 #[derive(Clone, Debug)]
