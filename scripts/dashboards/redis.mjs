@@ -24,7 +24,7 @@ export default dashboard({
       lines('Connections tried', 'By outcome. Connections are kept; a steady rate means that they break.', [[`sum by (outcome) (${rate('carillon_redis_connections_total')})`, '{{outcome}}']], { unit: 'cps' }),
     ]],
     ['Failures', [
-      lines('Failed calls', 'By service and kind. `unavailable`: nothing was written; `unknown`: the answer was lost; `life_changed`: the server failed over or restarted.', [
+      lines('Failed calls', 'By service and kind. `unavailable`: no answer, nothing was written; `not_writable`: the server takes no writes; `unknown`: the answer was lost; `unreplicated`: too few replicas acknowledged it in time; `life_changed`: the server failed over or restarted.', [
         [`sum by (kind) (${rate('carillon_gateway_broker_errors_total')})`, 'gateway {{kind}}'], [`sum by (kind) (${rate('carillon_dispatcher_broker_errors_total')})`, 'dispatcher {{kind}}'],
       ], { unit: 'cps' }),
       lines('Failovers', 'Changes of a server\'s life, as gateways and dispatchers (once for each partition) see them.', [

@@ -9,9 +9,22 @@ pub enum BrokerError {
     /// Nothing was written: the server can't be reached, is loading, or moves the slot. Try again later.
     #[error("the broker is unavailable: {0}")]
     Unavailable(String),
+    /// Nothing was written: the server answers that it takes no writes now, such as `MISCONF` and `NOREPLICAS`.
+    #[error("the broker takes no writes: {0}")]
+    NotWritable(String),
     /// The answer was lost: the write may have happened.
     #[error("the broker's answer was lost, so the outcome is unknown: {0}")]
     Unknown(String),
+    /// It was written, but not as many replicas as were asked for have it in time: a failover may take it back.
+    #[error(
+        "{acknowledged} replicas have it, {asked} were asked for (redis.wait_replicas), so the outcome is unknown"
+    )]
+    Unreplicated {
+        /// Replicas that have it.
+        acknowledged: u64,
+        /// Replicas that were to have it.
+        asked: u32,
+    },
     /// Nothing was written: the server is out of memory.
     #[error("the broker is out of memory: {0}")]
     OutOfMemory(String),
@@ -42,9 +55,11 @@ pub enum BrokerError {
 
 impl BrokerError {
     /// Every word of [`BrokerError::kind`].
-    pub const KINDS: [&str; 8] = [
+    pub const KINDS: [&str; 10] = [
         "unavailable",
+        "not_writable",
         "unknown",
+        "unreplicated",
         "out_of_memory",
         "life_changed",
         "misconfigured",
@@ -57,7 +72,9 @@ impl BrokerError {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",
+            Self::NotWritable(_) => "not_writable",
             Self::Unknown(_) => "unknown",
+            Self::Unreplicated { .. } => "unreplicated",
             Self::OutOfMemory(_) => "out_of_memory",
             Self::LifeChanged => "life_changed",
             Self::Misconfigured(_) => "misconfigured",
@@ -69,7 +86,24 @@ impl BrokerError {
 
     /// Whether something may have been written all the same.
     pub const fn outcome_is_unknown(&self) -> bool {
-        matches!(self, Self::Unknown(_) | Self::Rejected { half_done: true, .. })
+        matches!(
+            self,
+            Self::Unknown(_) | Self::Unreplicated { .. } | Self::Rejected { half_done: true, .. }
+        )
+    }
+
+    /// Whether the server itself says no: another process that asked it would get the same answer.
+    pub const fn is_said_by_server(&self) -> bool {
+        matches!(
+            self,
+            Self::NotWritable(_)
+                | Self::Unreplicated { .. }
+                | Self::OutOfMemory(_)
+                | Self::Misconfigured(_)
+                | Self::Corrupt(_)
+                | Self::Rejected { .. }
+                | Self::Unstorable(_)
+        )
     }
 
     /// Whether waiting alone does not help: somebody has to change the server, its rules, or what lies in it.

@@ -15,7 +15,7 @@ use crate::{FencingToken, Incarnation, Life, Result};
 #[async_trait]
 pub trait Queue: Send + Sync {
     /// Appends a request's messages to one partition: all of them or none. With `wait_replicas` set, the answer
-    /// comes when as many replicas have it, else [`Unknown`](crate::BrokerError::Unknown).
+    /// comes when as many replicas have it, else [`Unreplicated`](crate::BrokerError::Unreplicated).
     ///
     /// Where the server's life differs from the one kept with the partition, the queue's last id is first raised to
     /// max(last, `known`, server's time + 10 min), so that no offset is ever given twice.

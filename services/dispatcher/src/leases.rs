@@ -4,7 +4,8 @@
 //! partition and list ([`rendezvous`](crate::rendezvous)). A lease makes sure that there is one at a time most of the
 //! time; its token makes sure that a second one can do no harm.
 //!
-//! A partition that makes no progress is given up and left to others for a while. They don't know about that; so each
+//! A partition that makes no progress is given up and left to others for a while, unless its server itself refuses: others
+//! would get the same answer, and a change of owners would only delay what waits. They don't know about that; so each
 //! dispatcher also tries, now and then, what it is the *second* choice for, and keeps what it got that way for as long.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -194,7 +195,8 @@ impl Leaseholder {
                 self.marked.insert(*partition);
             }
             let lease = LeaseName::Partition(*partition);
-            if !alone && let Some(held) = self.held.get(&lease) {
+            let others_could = !alone && !self.shared.board.is_held_by_server(*partition);
+            if others_could && let Some(held) = self.held.get(&lease) {
                 held.orders.revoke.cancel();
                 self.shared.metrics.given_up.inc();
                 self.shunned.insert(lease, now + settings.shun_for);

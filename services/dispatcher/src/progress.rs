@@ -9,7 +9,15 @@ use tokio::time::Instant;
 
 /// All partitions of this process that are owned.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ProgressBoard(Arc<Mutex<IndexMap<Partition, Instant>>>);
+pub(crate) struct ProgressBoard(Arc<Mutex<IndexMap<Partition, Place>>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Since when the head stands still.
+    since: Instant,
+    /// The last failure was an answer of the server that any other dispatcher would get, too.
+    held_by_server: bool,
+}
 
 /// An owner's place on the board; gone when it is dropped.
 #[derive(Debug)]
@@ -25,7 +33,11 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 impl ProgressBoard {
     /// A partition is owned from now on.
     pub(crate) fn enter(&self, partition: Partition) -> Progress {
-        self.0.lock().insert(partition, Instant::now());
+        let place = Place {
+            since: Instant::now(),
+            held_by_server: false,
+        };
+        self.0.lock().insert(partition, place);
         Progress {
             board: self.clone(),
             partition,
@@ -50,16 +62,24 @@ impl ProgressBoard {
             .0
             .lock()
             .iter()
-            .filter(|(_, since)| now.saturating_duration_since((**since).max(up_since)) > after)
+            .filter(|(_, place)| now.saturating_duration_since(place.since.max(up_since)) > after)
             .map(|(partition, _)| *partition)
             .collect();
         stuck.sort_unstable();
         stuck
     }
 
-    fn set(&self, partition: Partition, since: Instant) {
-        if let Some(at) = self.0.lock().get_mut(&partition) {
-            *at = since;
+    /// Whether another owner could do no better: the server itself refuses.
+    pub(crate) fn is_held_by_server(&self, partition: Partition) -> bool {
+        self.0
+            .lock()
+            .get(&partition)
+            .is_some_and(|place| place.held_by_server)
+    }
+
+    fn change(&self, partition: Partition, change: impl FnOnce(&mut Place)) {
+        if let Some(place) = self.0.lock().get_mut(&partition) {
+            change(place);
         }
     }
 }
@@ -68,7 +88,7 @@ impl Progress {
     /// There is nothing to do.
     pub(crate) fn idle(&mut self) {
         self.idle = true;
-        self.board.set(self.partition, Instant::now() + NEVER);
+        self.board.change(self.partition, |place| place.since = Instant::now() + NEVER);
     }
 
     /// There is something to do, or it can't be told.
@@ -81,7 +101,18 @@ impl Progress {
     /// The head moved.
     pub(crate) fn moved(&mut self) {
         self.idle = false;
-        self.board.set(self.partition, Instant::now());
+        self.board.change(self.partition, |place| {
+            *place = Place {
+                since: Instant::now(),
+                held_by_server: false,
+            };
+        });
+    }
+
+    /// A call failed; whether the server itself refused it.
+    pub(crate) fn failed(&mut self, by_server: bool) {
+        self.board
+            .change(self.partition, |place| place.held_by_server = by_server);
     }
 }
 
@@ -113,6 +144,14 @@ mod tests {
         assert_eq!(board.stuck(up, after), []);
         advance(Duration::from_secs(11)).await;
         assert_eq!(board.stuck(up, after), [Partition(1), Partition(2)]);
+        one.failed(true);
+        assert!(board.is_held_by_server(Partition(1)));
+        assert_eq!(board.stuck(up, after), [Partition(1), Partition(2)], "it is shown");
+        one.failed(false);
+        assert!(!board.is_held_by_server(Partition(1)));
+        one.failed(true);
+        one.moved();
+        assert!(!board.is_held_by_server(Partition(1)));
         drop(two);
         assert_eq!(board.owned(), [Partition(1)]);
     }

@@ -266,6 +266,29 @@ async fn a_partition_that_stands_still_goes_to_another_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_partition_whose_server_refuses_stays_with_its_owner() {
+    for fault in [Fault::Unreplicated, Fault::NotWritable] {
+        let mut world = World::new(2);
+        let mut ear = world.ear("g", &["a"]).await;
+        let both = [world.dispatcher(), world.dispatcher()];
+        until("each owns one", || both.iter().all(|process| process.owned() == 1)).await;
+        for process in &both {
+            process.plan.set("record", fault, usize::MAX);
+        }
+        let sent = world.send("a").await;
+        let sum = |name| both.iter().map(|process| process.metric(name)).sum::<f64>();
+        until("no progress is shown", || sum("partition_without_progress") > 0.0).await;
+        sleep(20 * SECOND).await;
+        assert_eq!(sum("partitions_given_up_total"), 0.0, "{fault:?}");
+        for process in &both {
+            process.plan.clear();
+        }
+        sleep(2 * SECOND).await;
+        assert_eq!(ear.listen().await.heard["a"], [sent], "{fault:?}: at once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_dispatcher_leaves_the_broker_alone() {
     let mut world = World::new(64);
     let process = world.dispatcher();

@@ -102,11 +102,14 @@ pub(crate) fn trouble(result: Result<AppendOutcome>, places: &Places) -> Trouble
         }
         Err(BrokerError::OutOfMemory(_)) => Trouble::Memory,
         Err(BrokerError::Unknown(why)) => Trouble::Unknown(why),
+        Err(error @ BrokerError::Unreplicated { .. }) => Trouble::Unknown(error.to_string()),
         Err(error @ BrokerError::Rejected { half_done: true, .. }) => {
             tracing::error!(%error, "the broker stopped an append halfway");
             Trouble::Unknown(error.to_string())
         }
-        Err(error @ (BrokerError::Unavailable(_) | BrokerError::LifeChanged)) => {
+        Err(
+            error @ (BrokerError::Unavailable(_) | BrokerError::NotWritable(_) | BrokerError::LifeChanged),
+        ) => {
             Trouble::Unavailable(error.to_string())
         }
         Err(

@@ -258,10 +258,10 @@ impl Call {
                 .and_then(|value| super::reply::unsigned(value).ok())
                 .unwrap_or(0);
             if held < u64::from(options.wait_replicas) {
-                return Err(BrokerError::Unknown(format!(
-                    "{held} replicas hold it, {} were asked for (redis.wait_replicas)",
-                    options.wait_replicas
-                )));
+                return Err(BrokerError::Unreplicated {
+                    acknowledged: held,
+                    asked: options.wait_replicas,
+                });
             }
         }
         Ok(answer)

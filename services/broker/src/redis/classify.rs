@@ -51,7 +51,7 @@ pub(super) fn classify(error: &RedisError, writes: bool, sent: bool) -> Verdict 
             // A script of ours says so of the very message it was given.
             Some(UNSTORABLE) => failed(BrokerError::Unstorable(text), false),
             // Writes are refused while the server cannot keep them: MISCONF, NOREPLICAS.
-            Some("MISCONF" | "NOREPLICAS") => failed(BrokerError::Unavailable(text), false),
+            Some("MISCONF" | "NOREPLICAS") => failed(BrokerError::NotWritable(text), false),
             Some("BUSY" | "UNBLOCKED") => failed(BrokerError::Unavailable(text), true),
             // Inside a script, which may have done a part of its work. The text doesn't name the command.
             _ if text.contains("The user executing the script can't") => {
@@ -211,11 +211,11 @@ mod tests {
             ),
             (
                 "MISCONF Redis is configured to save RDB snapshots",
-                "unavailable whole",
+                "not_writable whole",
             ),
             (
                 "NOREPLICAS Not enough good replicas to write.",
-                "unavailable whole",
+                "not_writable whole",
             ),
             ("BUSY Redis is busy running a script.", "unavailable broken"),
             (

@@ -150,7 +150,13 @@ async fn a_write_that_too_few_replicas_hold_is_unknown_and_its_repeat_finds_it()
     replica.kill();
     let outcome = append(&broker, "alone").await;
     assert!(
-        matches!(&outcome, Err(BrokerError::Unknown(text)) if text.contains("replicas")),
+        matches!(
+            &outcome,
+            Err(BrokerError::Unreplicated {
+                acknowledged: 0,
+                asked: 1
+            })
+        ),
         "{outcome:?}"
     );
 

@@ -181,6 +181,7 @@ impl Owner {
                 }
             };
             if let Some(error) = temporary {
+                self.progress.failed(error.is_said_by_server());
                 let refused = error.needs_help();
                 if refused && self.refused.is_none() {
                     warn!(partition = %self.partition, %error, "the broker refuses the partition's calls; its messages wait");

@@ -126,7 +126,12 @@ impl Owner {
                 Ok(Delivery::Done(0))
             }
             // A channel that says no is not silent: somebody has to help it.
-            Err(error @ (BrokerError::Unavailable(_) | BrokerError::Unknown(_)))
+            Err(
+                error @ (BrokerError::Unavailable(_)
+                | BrokerError::NotWritable(_)
+                | BrokerError::Unknown(_)
+                | BrokerError::Unreplicated { .. }),
+            )
                 if self.parking.failed(gateway, began).elapsed() >= settings.channel_patience =>
             {
                 Ok(Delivery::Silent(error))

@@ -41,6 +41,10 @@ pub enum Fault {
     Rejected,
     /// The broker can't hold the message.
     Unstorable,
+    /// The server takes no writes.
+    NotWritable,
+    /// The call is made, and too few replicas have what it wrote.
+    Unreplicated,
 }
 
 /// Where the faults of one process are planned.
@@ -168,6 +172,7 @@ impl Plan {
                 });
             }
             Some(Fault::Unstorable) => return Err(BrokerError::Unstorable("planned".into())),
+            Some(Fault::NotWritable) => return Err(BrokerError::NotWritable("planned".into())),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::StallBefore) => self.stall(),
             _ => {}
@@ -178,6 +183,12 @@ impl Plan {
             self.stall();
         }
         self.while_stalled().await;
+        if fault == Some(Fault::Unreplicated) {
+            return Err(BrokerError::Unreplicated {
+                acknowledged: 0,
+                asked: 1,
+            });
+        }
         if fault == Some(Fault::LoseAnswer) {
             return Err(BrokerError::Unknown("planned".into()));
         }
