@@ -129,6 +129,16 @@ test('what Redis may lose is counted apart, and only where the docs say so', () 
   assert.deepEqual(kinds(without(claimed, got(claimed, 'client-1', 190)), { mayLose: true }), ['true over a hole']);
 });
 
+test('a loss that nobody knew of may be told late, where that is asked for, and not never', () => {
+  const lost = unheld(clean(), 190);
+  const log = without(lost, got(lost, 'client-1', 190));
+  const late = { at: 40_000, kind: 'told', client: 'client-1', room: 'a', before: offset(300), offset: offset(301), recovered: false };
+  const how = (toldLate) => ({ mayLose: true, limits: { ...STRICT, needless: 1, toldLate } });
+  assert.deepEqual(kinds([...log, late], how(true)), []);
+  assert.deepEqual(kinds([...log, late], how(false)), ['lost']);
+  assert.deepEqual(kinds(log, how(true)), ['lost']);
+});
+
 test('a message that Redis lost and that was sent again came twice by its fault', () => {
   const log = unheld(clean(), 190);
   const message = got(log, 'client-0', 190);

@@ -1,13 +1,16 @@
 // What each client got of each room, held against what was accepted: lost, doubled, disordered.
 import { compare, within } from '../../lib/offsets.js';
 
-/** Whether a client was told of a loss of this message: that something is missing where it was. */
-export function told({ told: claims }, message, held) {
+/**
+ * Whether a client was told of a loss of this message: that something is missing where it was. With `late`, what the server
+ * lost may be told at any later place.
+ */
+export function told({ told: claims }, message, held, late = false) {
   return claims.some(({ recovered, before, offset, at }) => {
     if (recovered || before === undefined) return false;
     if (within(message.offset, before, offset)) return true;
     // What the server lost may have stood higher than where it goes on.
-    return !held && compare(message.offset, before) > 0 && message.answered < at;
+    return !held && message.answered < at && (late || compare(message.offset, before) > 0);
   });
 }
 
@@ -27,7 +30,7 @@ export function serverLost(ledger) {
 }
 
 /** @param {import('./ledger.js').Ledger} ledger @param {import('./timeline.js').Timeline} timeline */
-export function delivery(ledger, timeline, { mayLose }) {
+export function delivery(ledger, timeline, { mayLose, toldLate = false }) {
   const violations = [];
   const counts = { deliveries: 0, lost: 0, doubled: 0, disordered: 0, told: 0, false_true: 0 };
   const explained = { redis_lost: 0, redis_doubled: 0 };
@@ -67,7 +70,7 @@ export function delivery(ledger, timeline, { mayLose }) {
     for (const message of missing(seat, ledger)) {
       const held = ledger.holds(message);
       const text = `message ${message.n} at ${message.offset}${held === false ? ', which the server lost,' : ''}`;
-      if (told(seat, message, held)) counts.told += 1;
+      if (told(seat, message, held, toldLate)) counts.told += 1;
       else if (assured(seat, message)) blame('true over a hole', 'false_true', seat, `${text} did not come, and it was told that nothing is missing`);
       else blame('lost', 'lost', seat, `${text} did not come, and it was told nothing`);
     }

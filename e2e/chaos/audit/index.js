@@ -11,8 +11,9 @@ import { Timeline } from './timeline.js';
 /**
  * Milliseconds, but for `needless`: the share of claims that may be `false` without need. `accept`, `join`, `late`: how
  * long after it could be an answer or a message may come; `readiness`: how long it may be wrong; `blink`: how long a
- * service may be not ready in calm times; `start`: how long a start may take.
- * @typedef {{ accept: number, join: number, late: number, readiness: number, blink: number, start: number, needless: number }} Limits
+ * service may be not ready in calm times; `start`: how long a start may take. `toldLate`: what nobody alive knows to be
+ * lost may be told where the client has got more already.
+ * @typedef {{ accept: number, join: number, late: number, readiness: number, blink: number, start: number, needless: number, toldLate?: boolean }} Limits
  */
 
 /** What the long form asks for. @type {Limits} */
@@ -32,7 +33,7 @@ export function audit(log, { limits = STRICT, mayLose = false } = {}) {
   const ledger = new Ledger(events);
   const parts = [
     outcomes(ledger, timeline, limits),
-    delivery(ledger, timeline, { mayLose }),
+    delivery(ledger, timeline, { mayLose, toldLate: limits.toldLate }),
     claims(ledger, limits),
     lateness(ledger, timeline, limits),
     joins(events, timeline, limits),

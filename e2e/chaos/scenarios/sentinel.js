@@ -87,6 +87,41 @@ export default [
     },
   },
   {
+    name: 'sentinel-confirmer-lost',
+    shape,
+    about: 'Another server is promoted, and the only ingest still reaches the old primary alone. It accepts messages there, and is killed before it learns that they are lost.',
+    setup: () => ({ fleet: { network: true } }),
+    runs: { short: [{ wait: 0 }], long: [{ wait: 0 }, { wait: 0, away: true }] },
+    // Nobody alive knows which rooms lost something. Once the dispatchers know that somebody died, every room says so.
+    limits: { needless: 1, toldLate: true },
+    async run(stage) {
+      const old = await stage.shape.primary();
+      const ways = stage.shape.servers.filter((server) => server !== old).map((server) => stage.fleet.network.link('ingest-0', server));
+      const losses = async () => {
+        const marked = await Promise.all(stage.fleet.of('dispatcher').map((name) => stage.fleet.get(name).metric('carillon_redis_unknown_losses_total')));
+        return marked.reduce((sum, count) => sum + count, 0);
+      };
+      await stage.fault('another server is promoted, and who confirmed messages since dies', async () => {
+        for (const way of ways) way.refuse();
+        await old.shun();
+        await stage.shape.promoted(old);
+        const accepted = stage.producers.counts.accepted;
+        await until('messages are accepted that the new primary never had', () => stage.producers.counts.accepted >= accepted + 20, 20_000);
+        await stage.fleet.kill('ingest-0');
+        for (const way of ways) way.heal();
+        await old.admit();
+        await stage.shape.joined(old);
+        await stage.fleet.start('ingest-0');
+      }, loses);
+      await stage.flowing();
+      // A process that is not alive counts as dead 15 s after the failover.
+      const marked = await until('the partitions are marked', async () => (await losses()) > 0, 40_000).catch(() => 0);
+      stage.expect(marked, 'no partition was marked, though the process that confirmed messages died with the server');
+      await stage.flowing();
+      await stage.pass(2);
+    },
+  },
+  {
     name: 'sentinel-machine-lost',
     shape,
     about: 'The machine with the primary and the first Sentinel is lost: both take connections and answer nothing.',

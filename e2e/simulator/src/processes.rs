@@ -131,6 +131,7 @@ impl DispatcherProcess {
             alive_for: Duration::from_millis(1500),
             renew_alive_every: Duration::from_millis(300),
             survey_every: Duration::from_millis(200),
+            judge_processes_after: Duration::from_secs(3),
             lease_for: Duration::from_millis(800),
             renew_lease_every: Duration::from_millis(250),
             call_timeout: Duration::from_secs(20),

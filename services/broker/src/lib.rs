@@ -43,7 +43,7 @@ pub use identity::{FencingToken, Incarnation, Life};
 pub use inspection::{Backlog, Inspection, RoomsCursor, RoomsPage};
 pub use leases::{Grant, LeaseName, Leases, PartitionGrant};
 pub use lists::{ListItem, Lists, TakeOutcome};
-pub use membership::{Member, Membership, ServiceKind};
+pub use membership::{Member, MemberList, Membership, ProcessState, ServiceKind};
 pub use memory::{MemoryBroker, MemoryOptions};
 pub use memory_gate::{Growth, MemoryFull, MemoryGate, MemoryLimits};
 pub use policy::{PolicySnapshot, PolicyStore};

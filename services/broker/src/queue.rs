@@ -62,6 +62,10 @@ pub trait Queue: Send + Sync {
     /// Takes the try of a token back: its process is alive, so the entry did not end it. It needs no lease: an owner
     /// that lost the partition, for whatever reason, does this as soon as it can.
     async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()>;
+
+    /// Marks a partition of which nobody knows what its server lost when it was replaced: each of its rooms says
+    /// `recovered: false` once. Does nothing where it is marked already since that replacement.
+    async fn mark_unknown_loss(&self, partition: Partition) -> Result<()>;
 }
 
 /// Reads one partition's queue for its owner.

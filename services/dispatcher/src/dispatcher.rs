@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    DispatcherMetrics, DispatcherMutations, DispatcherSettings, DispatcherStatus, backlog,
+    DispatcherMetrics, DispatcherMutations, DispatcherSettings, DispatcherStatus, backlog, confirmers,
     leases::Leaseholder,
     lives::{self, Seen},
     membership::Membership,
@@ -74,6 +74,7 @@ impl Dispatcher {
         let (lives_sender, lives) = watch::channel(Seen::default());
         let mut membership = Membership::new(Arc::clone(&shared), standing_sender);
         let mut leases = Leaseholder::new(Arc::clone(&shared), standing.clone(), lives.clone(), status);
+        let watched = lives.clone();
         tokio::select! {
             biased;
             () = leases.run(&drain) => {}
@@ -81,6 +82,7 @@ impl Dispatcher {
             () = lives::watch_lives(&shared, lives_sender) => {}
             () = probes::send_probes(Arc::clone(&shared), standing, lives) => {}
             () = backlog::watch_backlog(Arc::clone(&shared)) => {}
+            () = confirmers::watch_confirmers(&shared, watched) => {}
         }
         membership.leave().await;
     }

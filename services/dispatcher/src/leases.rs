@@ -138,9 +138,12 @@ impl Leaseholder {
 
     /// Those on their way out don't count. If the broker does not answer, everybody is as before.
     async fn look_at_the_living(&mut self, me: &Incarnation) {
-        let members = self.shared.broker.members(ServiceKind::Dispatcher);
+        let members = self.shared.broker.list_members(ServiceKind::Dispatcher);
         let members = match self.shared.call("members", members).await {
-            Ok(members) => members,
+            Ok(members) => {
+                *self.shared.listed.lock() = members.listed.into();
+                members.living
+            }
             Err(error) => {
                 debug!(%error, "could not look at who lives");
                 if !self.living.contains(me) {

@@ -10,6 +10,7 @@
 //! Nothing here remembers what it has done: after any failure the owner begins again at the head of its queue.
 
 mod backlog;
+mod confirmers;
 mod dispatcher;
 mod leases;
 mod lists;

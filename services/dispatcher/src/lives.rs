@@ -39,6 +39,11 @@ impl Seen {
         self.changes.get(partition.index()).copied().unwrap_or(0)
     }
 
+    /// How often each partition's life changed.
+    pub(crate) fn changes(&self) -> &[u64] {
+        &self.changes
+    }
+
     /// The broker, or one of its servers, did not answer.
     fn failed(&mut self, error: &BrokerError) {
         if self.error.is_none() {

@@ -38,18 +38,20 @@ impl Membership {
 
     /// Registers and renews, for ever. Once drained, the others are told that this one is on its way out.
     pub(crate) async fn run(&mut self, drain: &CancellationToken) {
+        let mut former = None;
         loop {
             let mut bytes = [0; 16];
             self.random.fill(&mut bytes);
             let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
             let incarnation = Incarnation::new(&self.shared.settings.pod, id.simple());
-            let registered = self.register(&incarnation, drain).await;
+            let registered = self.register(&incarnation, former.as_ref(), drain).await;
             info!(%incarnation, "registered");
             self.standing.send_replace(Some(incarnation.clone()));
             self.live(&incarnation, registered, drain).await;
             warn!(%incarnation, "declared dead; coming back as another incarnation");
             self.shared.metrics.reincarnations.inc();
             self.standing.send_replace(None);
+            former = Some(incarnation);
         }
     }
 
@@ -65,11 +67,22 @@ impl Membership {
     }
 
     /// Registers, and gives what the others see since.
-    async fn register(&mut self, incarnation: &Incarnation, drain: &CancellationToken) -> Member {
+    async fn register(
+        &mut self,
+        incarnation: &Incarnation,
+        former: Option<&Incarnation>,
+        drain: &CancellationToken,
+    ) -> Member {
         let alive_for = self.shared.settings.alive_for;
         loop {
             let member = self.member(incarnation, drain);
-            let register = self.shared.broker.register(&member, alive_for);
+            let broker = &self.shared.broker;
+            let register = async {
+                match former {
+                    None => broker.register(&member, alive_for).await,
+                    Some(former) => broker.register_again(&member, alive_for, former).await,
+                }
+            };
             match self.shared.call("register", register).await {
                 Ok(()) => {
                     self.pauses.reset();

@@ -88,7 +88,8 @@ impl Progress {
     /// There is nothing to do.
     pub(crate) fn idle(&mut self) {
         self.idle = true;
-        self.board.change(self.partition, |place| place.since = Instant::now() + NEVER);
+        self.board
+            .change(self.partition, |place| place.since = Instant::now() + NEVER);
     }
 
     /// There is something to do, or it can't be told.
@@ -146,7 +147,11 @@ mod tests {
         assert_eq!(board.stuck(up, after), [Partition(1), Partition(2)]);
         one.failed(true);
         assert!(board.is_held_by_server(Partition(1)));
-        assert_eq!(board.stuck(up, after), [Partition(1), Partition(2)], "it is shown");
+        assert_eq!(
+            board.stuck(up, after),
+            [Partition(1), Partition(2)],
+            "it is shown"
+        );
         one.failed(false);
         assert!(!board.is_held_by_server(Partition(1)));
         one.failed(true);

@@ -15,6 +15,9 @@ pub struct DispatcherSettings {
     pub renew_alive_every: Duration,
     /// How often the living, the partitions wanted and the lives of servers are looked at.
     pub survey_every: Duration,
+    /// After a server was replaced, so long is waited before processes that are neither alive nor left count as died with it:
+    /// `alive_for`, and time to register again.
+    pub judge_processes_after: Duration,
     /// How often it is looked at how much waits in the partitions owned.
     pub look_at_backlog_every: Duration,
     /// How long a lease lasts after each renewal.
@@ -76,6 +79,7 @@ impl Default for DispatcherSettings {
             alive_for: Duration::from_secs(10),
             renew_alive_every: Duration::from_secs(2),
             survey_every: Duration::from_secs(1),
+            judge_processes_after: Duration::from_secs(15),
             look_at_backlog_every: Duration::from_secs(5),
             lease_for: Duration::from_secs(5),
             renew_lease_every: Duration::from_millis(1500),

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) mutations: DispatcherMutations,
     pub(crate) known: KnownOffsets,
     pub(crate) board: ProgressBoard,
+    /// Who was listed when members were last looked at, of every kind.
+    pub(crate) listed: Mutex<Arc<[(ServiceKind, Incarnation)]>>,
     known_gateways: Mutex<KnownGateways>,
     /// Only for [`DispatcherMutations::keep_prev_over_lease`].
     kept_prevs: Mutex<BTreeMap<Partition, Arc<Mutex<PrevMemory>>>>,
@@ -58,6 +60,7 @@ impl Shared {
             mutations,
             known: KnownOffsets::default(),
             board: ProgressBoard::default(),
+            listed: Mutex::default(),
             known_gateways: Mutex::default(),
             kept_prevs: Mutex::default(),
             random: Mutex::new(random),

@@ -4,12 +4,15 @@
 
 mod common;
 
+use std::time::Duration;
+
 use carillon_broker::{
-    HistoryQuery, Life, Rooms as _,
+    HistoryQuery, Incarnation, Life, Membership as _, Queue as _, Rooms as _, ServiceKind,
     losses::{GapAppend, GapQueue as _},
 };
 use carillon_model::{Offset, Partition, Room};
-use common::{World, until};
+use common::{SECOND, World, member, until};
+use tokio::time::sleep;
 
 #[tokio::test(start_paused = true)]
 async fn a_gap_goes_through_history_and_channels_between_the_messages() {
@@ -66,7 +69,9 @@ async fn a_gap_of_a_partition_goes_to_every_gateway_and_breaks_every_chain_once(
         rooms: Vec::new(),
         partition_gap: true,
     };
-    world.broker.append_gaps(append).await.unwrap();
+    world.broker.append_gaps(append.clone()).await.unwrap();
+    // One is enough.
+    world.broker.mark_unknown_loss(append.partition).await.unwrap();
     until("it is passed on", || process.metric("gaps_total") == 1.0).await;
     for _ in 0..2 {
         world.send("a").await;
@@ -78,4 +83,67 @@ async fn a_gap_of_a_partition_goes_to_every_gateway_and_breaks_every_chain_once(
     }
     assert_eq!(holding.heard["a"], [1, 2, 3]);
     assert_eq!(holding.holes, 1, "before the second message, and no other");
+}
+
+/// Whoever confirmed messages and lives marks what was lost. If a process died with the server, nobody else knows.
+#[tokio::test(start_paused = true)]
+async fn a_partition_is_marked_when_a_process_died_with_its_server() {
+    let short = Duration::from_secs(5);
+    for (fate, marked) in [
+        ("killed", true),
+        ("killed long before", false),
+        ("leaves", false),
+        ("lives", false),
+        ("comes again", false),
+    ] {
+        let mut world = World::new(1);
+        let ingest = member(ServiceKind::Ingest, "i");
+        world.broker.register(&ingest, short).await.unwrap();
+        let mut ear = world.ear("g", &["a"]).await;
+        let process = world.dispatcher();
+        world.send("a").await;
+        world.until_drained().await;
+        sleep(if fate == "killed long before" { 60 } else { 2 } * SECOND).await;
+
+        let state = world.broker.server_state(0);
+        world
+            .broker
+            .replace_server_state(0, state, Life("another".into()), 0);
+        match fate {
+            "leaves" => world.broker.deregister(&ingest.incarnation).await.unwrap(),
+            "lives" => assert!(
+                world
+                    .broker
+                    .renew(&ingest.incarnation, 100 * SECOND)
+                    .await
+                    .unwrap()
+            ),
+            "comes again" => {
+                sleep(2 * short).await;
+                let mut again = ingest.clone();
+                again.incarnation = Incarnation::new("i", 2);
+                let former = &ingest.incarnation;
+                world
+                    .broker
+                    .register_again(&again, 100 * SECOND, former)
+                    .await
+                    .unwrap();
+            }
+            _ => {}
+        }
+        sleep(20 * SECOND).await;
+        world.send("a").await;
+        world.until_drained().await;
+        assert_eq!(
+            process.metric("gaps_total"),
+            f64::from(u8::from(marked)),
+            "{fate}"
+        );
+        assert_eq!(
+            ear.listen().await.partition_gaps.len(),
+            usize::from(marked),
+            "{fate}"
+        );
+        assert_eq!(ear.heard["a"], [1, 2]);
+    }
 }

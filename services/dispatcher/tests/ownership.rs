@@ -271,7 +271,10 @@ async fn a_partition_whose_server_refuses_stays_with_its_owner() {
         let mut world = World::new(2);
         let mut ear = world.ear("g", &["a"]).await;
         let both = [world.dispatcher(), world.dispatcher()];
-        until("each owns one", || both.iter().all(|process| process.owned() == 1)).await;
+        until("each owns one", || {
+            both.iter().all(|process| process.owned() == 1)
+        })
+        .await;
         for process in &both {
             process.plan.set("record", fault, usize::MAX);
         }

@@ -47,12 +47,17 @@ impl Registration {
     pub async fn keep(&self, draining: impl Future<Output = ()>) {
         let mut draining = std::pin::pin!(draining);
         let mut going = false;
+        let mut former: Option<Incarnation> = None;
         loop {
             let incarnation = Incarnation::new(&self.pod, uuid::Uuid::now_v7().simple());
             let mut policy = self.policy.clone();
             policy.mark_unchanged();
             let member = self.member(&incarnation, going);
-            if let Err(error) = self.broker.register(&member, ALIVE_FOR).await {
+            let registered = match &former {
+                None => self.broker.register(&member, ALIVE_FOR).await,
+                Some(former) => self.broker.register_again(&member, ALIVE_FOR, former).await,
+            };
+            if let Err(error) = registered {
                 tracing::debug!(%error, "could not register");
                 sleep(RETRY).await;
                 continue;
@@ -83,6 +88,7 @@ impl Registration {
             }
             tracing::warn!(%incarnation, "declared dead; coming back as another incarnation");
             *self.standing.lock() = None;
+            former = Some(incarnation);
         }
     }
 

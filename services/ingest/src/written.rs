@@ -109,9 +109,7 @@ pub(crate) fn trouble(result: Result<AppendOutcome>, places: &Places) -> Trouble
         }
         Err(
             error @ (BrokerError::Unavailable(_) | BrokerError::NotWritable(_) | BrokerError::LifeChanged),
-        ) => {
-            Trouble::Unavailable(error.to_string())
-        }
+        ) => Trouble::Unavailable(error.to_string()),
         Err(
             error @ (BrokerError::Misconfigured(_)
             | BrokerError::Rejected { .. }

@@ -212,7 +212,9 @@ fn names(pod: &str, sid: &str) {
 fn open_packet(pod: &str, packet: &str) {
     let Some(named) = gateway::named_open_packet(pod, packet) else {
         // An id that never ends is none.
-        let id = packet.strip_prefix("0{\"sid\":\"").and_then(|rest| rest.split_once('"'));
+        let id = packet
+            .strip_prefix("0{\"sid\":\"")
+            .and_then(|rest| rest.split_once('"'));
         assert_eq!(id, None, "{packet} opens a session");
         return;
     };

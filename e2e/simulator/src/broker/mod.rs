@@ -172,6 +172,10 @@ impl Queue for SimulatedBroker {
             })
             .await
     }
+
+    async fn mark_unknown_loss(&self, partition: Partition) -> Result<()> {
+        self.0.losses.mark_unknown(partition, self).await
+    }
 }
 
 #[async_trait]

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use carillon_broker::{
     Backlog, Broker, DeadLetter, DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant,
-    Health, Incarnation, Inspection, LeaseName, Leases, Life, Lists, Lives, Member, Membership,
+    Health, Incarnation, Inspection, LeaseName, Leases, Life, Lists, Lives, Member, MemberList, Membership,
     PartitionGrant, PolicySnapshot, PolicyStore, Presence, PresenceRead, PresenceStatement, PresenceVersion,
-    Pressure, Result, RoomsCursor, RoomsPage, ServiceKind, TakeOutcome, memory::ops,
+    Pressure, ProcessState, Result, RoomsCursor, RoomsPage, ServiceKind, TakeOutcome, memory::ops,
 };
 use carillon_model::{Offset, Partition, Room};
 
@@ -26,6 +26,16 @@ impl Membership for SimulatedBroker {
         self.0
             .write(0, |state, _| ops::membership::list_member(state, member))
             .await?
+    }
+
+    async fn register_again(&self, member: &Member, alive_for: Duration, former: &Incarnation) -> Result<()> {
+        self.register(member, alive_for).await?;
+        let server = self.of_incarnation(former);
+        self.0
+            .write(server, |state, now| {
+                ops::membership::leave_in_order(state, now, former);
+            })
+            .await
     }
 
     async fn renew(&self, incarnation: &Incarnation, alive_for: Duration) -> Result<bool> {
@@ -57,17 +67,25 @@ impl Membership for SimulatedBroker {
     async fn deregister(&self, incarnation: &Incarnation) -> Result<()> {
         let server = self.of_incarnation(incarnation);
         self.0
-            .write(server, |state, _| ops::membership::end_life(state, incarnation))
+            .write(server, |state, now| {
+                ops::membership::end_life(state, incarnation);
+                ops::membership::leave_in_order(state, now, incarnation);
+            })
             .await?;
         self.0
             .write(0, |state, _| ops::membership::forget(state, incarnation))
             .await
     }
 
-    async fn members(&self, kind: ServiceKind) -> Result<Vec<Member>> {
-        let members = self
+    async fn list_members(&self, kind: ServiceKind) -> Result<MemberList> {
+        let (members, listed) = self
             .0
-            .read(0, |state, _| ops::membership::listed(state, kind))
+            .read(0, |state, _| {
+                (
+                    ops::membership::listed(state, kind),
+                    ops::membership::all_listed(state),
+                )
+            })
             .await?;
         let mut alive = Vec::new();
         for member in members {
@@ -81,9 +99,31 @@ impl Membership for SimulatedBroker {
                 .await?
             {
                 alive.push(member);
+            } else {
+                self.0
+                    .write(server, |state, _| ops::membership::end_life(state, incarnation))
+                    .await?;
+                self.0
+                    .write(0, |state, _| ops::membership::forget(state, incarnation))
+                    .await?;
             }
         }
-        Ok(alive)
+        Ok(MemberList {
+            living: alive,
+            listed,
+        })
+    }
+
+    async fn process_states(&self, incarnations: &[Incarnation]) -> Result<Vec<ProcessState>> {
+        let mut states = Vec::new();
+        for incarnation in incarnations {
+            let server = self.of_incarnation(incarnation);
+            let read = self.0.read(server, |state, now| {
+                ops::membership::state_of(state, now, incarnation)
+            });
+            states.push(read.await?);
+        }
+        Ok(states)
     }
 }
 

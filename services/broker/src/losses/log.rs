@@ -217,6 +217,11 @@ impl UnreplicatedLog {
         }
     }
 
+    /// A partition lost something of which nobody knows what.
+    pub(super) fn doubt(&mut self, partition: Partition) {
+        self.partitions.entry(partition).or_default().lost.unknown = true;
+    }
+
     /// Partitions whose server has to be asked, or that are owed markers.
     pub(super) fn unsettled(&self) -> Vec<Partition> {
         let unsettled = |log: &PartitionLog| log.to_judge || !log.lost.is_empty();

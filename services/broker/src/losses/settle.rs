@@ -184,6 +184,18 @@ impl Losses {
         }
     }
 
+    /// Marks a partition of which nobody knows what it lost, as [`Queue::mark_unknown_loss`](crate::Queue::mark_unknown_loss).
+    pub async fn mark_unknown(&self, partition: Partition, queue: &dyn GapQueue) -> Result<()> {
+        self.log.lock().doubt(partition);
+        match self.settle(partition, queue).await? {
+            Settled::Done => {
+                self.metrics.unknown.inc();
+                Ok(())
+            }
+            Settled::Again => Err(BrokerError::LifeChanged),
+        }
+    }
+
     /// Markers can be lost as well: they are remembered as messages are.
     fn marked(&self, partition: Partition, life: &Life, position: u64, owed: &Lost, offsets: &[Offset]) {
         let mut log = self.log.lock();

@@ -138,6 +138,11 @@ impl Keys {
         format!("{}alive:{{{incarnation}}}", self.prefix)
     }
 
+    /// Of a process that left in order.
+    pub(super) fn left(&self, incarnation: &Incarnation) -> String {
+        format!("{}alive:{{{incarnation}}}.left", self.prefix)
+    }
+
     pub(super) fn channel(&self, incarnation: &Incarnation) -> String {
         format!("{}gw:{{{incarnation}}}", self.prefix)
     }

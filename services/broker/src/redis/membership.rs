@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use futures::future::join_all;
 
 use super::{RedisBroker, call::Call, queue::milliseconds, reply};
-use crate::{BrokerError, Incarnation, Member, Membership, Result, ServiceKind};
+use crate::{
+    BrokerError, Incarnation, Member, MemberList, Membership, ProcessState, Result, ServiceKind,
+    membership::LEFT_FOR,
+};
 
 #[async_trait]
 impl Membership for RedisBroker {
@@ -21,6 +24,11 @@ impl Membership for RedisBroker {
             .writing();
         self.call(set).await?;
         self.list_member(member).await
+    }
+
+    async fn register_again(&self, member: &Member, alive_for: Duration, former: &Incarnation) -> Result<()> {
+        self.register(member, alive_for).await?;
+        self.leave_in_order(former).await
     }
 
     async fn renew(&self, incarnation: &Incarnation, alive_for: Duration) -> Result<bool> {
@@ -44,10 +52,14 @@ impl Membership for RedisBroker {
         let alive = self.keys().alive(incarnation);
         self.call(Call::command("DEL", &alive).arg(&alive).writing())
             .await?;
+        // What it still owes markers for, nobody else knows.
+        if self.shared.losses.unsettled().is_empty() {
+            self.leave_in_order(incarnation).await?;
+        }
         self.forget(incarnation).await
     }
 
-    async fn members(&self, kind: ServiceKind) -> Result<Vec<Member>> {
+    async fn list_members(&self, kind: ServiceKind) -> Result<MemberList> {
         let key = self.keys().members();
         let listed = reply::array(self.call(Call::command("HVALS", &key).arg(&key)).await?)?;
         let mut members = Vec::new();
@@ -55,6 +67,10 @@ impl Membership for RedisBroker {
             // What another version wrote and this one can't read is not its business.
             members.extend(serde_json::from_slice::<Member>(&reply::bytes(value)?).ok());
         }
+        let listed = members
+            .iter()
+            .map(|member| (member.kind, member.incarnation.clone()))
+            .collect();
         members.retain(|member| member.kind == kind);
         members.sort_by(|a, b| a.incarnation.cmp(&b.incarnation));
         let alive = join_all(members.iter().map(|member| self.is_alive(&member.incarnation))).await;
@@ -66,14 +82,43 @@ impl Membership for RedisBroker {
                 self.forget(&member.incarnation).await?;
             }
         }
-        Ok(living)
+        Ok(MemberList { living, listed })
+    }
+
+    async fn process_states(&self, incarnations: &[Incarnation]) -> Result<Vec<ProcessState>> {
+        let states = incarnations.iter().map(|incarnation| async move {
+            if self.is_alive(incarnation).await? {
+                return Ok(ProcessState::Alive);
+            }
+            let left = self.exists(&self.keys().left(incarnation)).await?;
+            Ok(if left {
+                ProcessState::Left
+            } else {
+                ProcessState::Dead
+            })
+        });
+        join_all(states).await.into_iter().collect()
     }
 }
 
 impl RedisBroker {
     pub(super) async fn is_alive(&self, incarnation: &Incarnation) -> Result<bool> {
-        let alive = self.keys().alive(incarnation);
-        Ok(reply::number(self.call(Call::command("EXISTS", &alive).arg(&alive)).await?)? == 1)
+        self.exists(&self.keys().alive(incarnation)).await
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool> {
+        Ok(reply::number(self.call(Call::command("EXISTS", key).arg(key)).await?)? == 1)
+    }
+
+    async fn leave_in_order(&self, incarnation: &Incarnation) -> Result<()> {
+        let left = self.keys().left(incarnation);
+        let set = Call::command("SET", &left)
+            .arg(&left)
+            .arg(1)
+            .arg("PX")
+            .arg(milliseconds(LEFT_FOR))
+            .writing();
+        self.call(set).await.map(drop)
     }
 
     async fn list_member(&self, member: &Member) -> Result<()> {

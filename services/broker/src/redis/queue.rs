@@ -130,6 +130,10 @@ impl Queue for RedisBroker {
         let call = Call::script(&scripts::TAKE_BACK_TRY, &[self.keys().tries(partition)]).arg(token.0);
         self.call(call).await.map(drop)
     }
+
+    async fn mark_unknown_loss(&self, partition: Partition) -> Result<()> {
+        self.shared.losses.mark_unknown(partition, self).await
+    }
 }
 
 /// What a fenced script answers: 0 for "not yours".

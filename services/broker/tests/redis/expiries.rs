@@ -25,6 +25,7 @@ const RENEWED_LEASE: Duration = Duration::from_secs(1_800);
 const LIST_LEASE: Duration = Duration::from_secs(660);
 const ALIVE: Duration = Duration::from_secs(720);
 const RENEWED_ALIVE: Duration = Duration::from_secs(2_400);
+const LEFT_IN_ORDER: Duration = Duration::from_secs(600);
 const IDEMPOTENCY: Duration = Duration::from_secs(1_200);
 const HISTORY: Duration = Duration::from_secs(3_000);
 
@@ -36,10 +37,11 @@ const LIST: &str = "old-door";
 const LEFT: &str = "left";
 
 /// The part of a key in front of its first colon, and how long such a key is kept; `None`: until somebody removes it.
-const KINDS: [(&str, Option<Duration>); 23] = [
+const KINDS: [(&str, Option<Duration>); 24] = [
     ("lease", Some(RENEWED_LEASE)),
     ("list.lease", Some(LIST_LEASE)),
     ("alive", Some(RENEWED_ALIVE)),
+    ("alive of one that left", Some(LEFT_IN_ORDER)),
     ("idem", Some(IDEMPOTENCY)),
     ("h", Some(HISTORY)),
     ("hb", Some(HISTORY)),
@@ -66,7 +68,9 @@ const KINDS: [(&str, Option<Duration>); 23] = [
 fn kind(key: &str) -> &str {
     let rest = key.strip_prefix("carillon:").unwrap_or(key);
     let kind = rest.split(':').next().unwrap();
-    if kind == "pv" && rest.ends_with(&format!(":{LEFT}")) {
+    if kind == "alive" && rest.ends_with(".left") {
+        "alive of one that left"
+    } else if kind == "pv" && rest.ends_with(&format!(":{LEFT}")) {
         "pv of an empty room"
     } else {
         kind
@@ -87,6 +91,10 @@ async fn use_it(broker: &RedisBroker, server: &Server) {
         .add_routes(partition, std::slice::from_ref(&room), &gateway)
         .await
         .unwrap();
+
+    let gone = Incarnation::new("gone", "1");
+    broker.register(&gateway_member(&gone), ALIVE).await.unwrap();
+    broker.deregister(&gone).await.unwrap();
 
     let message = |key: &str| NewMessage {
         entries: vec![(room.clone(), key.to_owned().into())],

@@ -88,7 +88,10 @@ fn finish(ended: anyhow::Result<Ended>, printer: Printer) -> ExitCode {
         Ok(Ended::Mistaken) => ExitCode::from(exit::BAD_USAGE),
         Err(error) if error.is::<Unread>() => ExitCode::SUCCESS,
         Err(error) => {
-            let away = matches!(error.downcast_ref(), Some(BrokerError::Unavailable(_) | BrokerError::NotWritable(_)));
+            let away = matches!(
+                error.downcast_ref(),
+                Some(BrokerError::Unavailable(_) | BrokerError::NotWritable(_))
+            );
             let advice = if away {
                 "; `carillon config check --connect` looks closer"
             } else {

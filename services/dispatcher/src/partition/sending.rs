@@ -131,9 +131,7 @@ impl Owner {
                 | BrokerError::NotWritable(_)
                 | BrokerError::Unknown(_)
                 | BrokerError::Unreplicated { .. }),
-            )
-                if self.parking.failed(gateway, began).elapsed() >= settings.channel_patience =>
-            {
+            ) if self.parking.failed(gateway, began).elapsed() >= settings.channel_patience => {
                 Ok(Delivery::Silent(error))
             }
             Err(error) => Err(error),

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use carillon_broker::{
     Append, AppendOutcome, Backlog, Broker, BrokerError, ChannelAppend, ChannelReader, Channels, DeadLetter,
     DeadLetterId, DeadLetterSource, DeadLetters, Fenced, FencingToken, Grant, HeadRead, Health, HistoryPage,
-    HistoryQuery, Incarnation, Inspection, LeaseName, Leases, Life, Lists, Lives, Member, Membership,
-    NewestPage, NewestQuery, PartitionGrant, PolicySnapshot, PolicyStore, Presence, PresenceRead,
-    PresenceStatement, PresenceVersion, Pressure, Queue, QueueRead, QueueReader, Record, RecordOutcome,
-    Result, Rooms, RoomsCursor, RoomsPage, RoomsState, ServiceKind, SharedBroker, TakeOutcome,
+    HistoryQuery, Incarnation, Inspection, LeaseName, Leases, Life, Lists, Lives, Member, MemberList,
+    Membership, NewestPage, NewestQuery, PartitionGrant, PolicySnapshot, PolicyStore, Presence, PresenceRead,
+    PresenceStatement, PresenceVersion, Pressure, ProcessState, Queue, QueueRead, QueueReader, Record,
+    RecordOutcome, Result, Rooms, RoomsCursor, RoomsPage, RoomsState, ServiceKind, SharedBroker, TakeOutcome,
 };
 use carillon_model::{Offset, Partition, PartitionCount, Room};
 use tokio::sync::watch;
@@ -280,6 +280,9 @@ impl Queue for Faulty {
     async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
         through!(self.take_back_try(partition, token))
     }
+    async fn mark_unknown_loss(&self, partition: Partition) -> Result<()> {
+        through!(self.mark_unknown_loss(partition))
+    }
 }
 
 struct FaultyReader {
@@ -370,6 +373,9 @@ impl Membership for Faulty {
     async fn register(&self, member: &Member, alive_for: Duration) -> Result<()> {
         through!(self.register(member, alive_for))
     }
+    async fn register_again(&self, member: &Member, alive_for: Duration, former: &Incarnation) -> Result<()> {
+        through!(self.register_again(member, alive_for, former))
+    }
     async fn renew(&self, incarnation: &Incarnation, alive_for: Duration) -> Result<bool> {
         through!(self.renew(incarnation, alive_for))
     }
@@ -379,8 +385,11 @@ impl Membership for Faulty {
     async fn deregister(&self, incarnation: &Incarnation) -> Result<()> {
         through!(self.deregister(incarnation))
     }
-    async fn members(&self, kind: ServiceKind) -> Result<Vec<Member>> {
-        through!(self.members(kind))
+    async fn list_members(&self, kind: ServiceKind) -> Result<MemberList> {
+        self.plan.through("members", self.inner.list_members(kind)).await
+    }
+    async fn process_states(&self, incarnations: &[Incarnation]) -> Result<Vec<ProcessState>> {
+        through!(self.process_states(incarnations))
     }
 }
 

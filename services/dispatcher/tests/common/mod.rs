@@ -141,18 +141,8 @@ impl World {
     }
 
     pub async fn ear(&self, pod: &str, rooms: &[&str]) -> Ear {
-        let gateway = Incarnation::new(pod, "1");
-        let member = Member {
-            kind: ServiceKind::Gateway,
-            incarnation: gateway.clone(),
-            address: String::new(),
-            version: String::new(),
-            capacity: 0,
-            sessions: 0,
-            last_probe: None,
-            draining: false,
-            policy_revision: String::new(),
-        };
+        let member = member(ServiceKind::Gateway, pod);
+        let gateway = member.incarnation.clone();
         let forever = Duration::from_secs(1_000_000);
         self.broker.register(&member, forever).await.unwrap();
         let mut last = BTreeMap::new();
@@ -252,6 +242,21 @@ impl Process {
                 .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
                 .sum()
         })
+    }
+}
+
+/// The first incarnation of a pod.
+pub fn member(kind: ServiceKind, pod: &str) -> Member {
+    Member {
+        kind,
+        incarnation: Incarnation::new(pod, "1"),
+        address: String::new(),
+        version: String::new(),
+        capacity: 0,
+        sessions: 0,
+        last_probe: None,
+        draining: false,
+        policy_revision: String::new(),
     }
 }
 

@@ -27,12 +27,20 @@ pub(super) struct Registrar {
 }
 
 impl Registrar {
-    /// A new incarnation, alive, with the lives of the servers as they were before its first route.
-    pub(super) async fn register(&self) -> Result<(Incarnation, Lives), BrokerError> {
+    /// A new incarnation, alive, with the lives of the servers as they were before its first route. `former`: the one that
+    /// was declared dead.
+    pub(super) async fn register(
+        &self,
+        former: Option<&Incarnation>,
+    ) -> Result<(Incarnation, Lives), BrokerError> {
         let id = { format!("{:016x}", self.random.lock().u64(..)) };
         let incarnation = Incarnation::new(&self.settings.pod, id);
         let lives = Health::lives(&*self.broker, Some(&incarnation)).await?;
-        Membership::register(&*self.broker, &self.member(&incarnation), self.settings.alive_for).await?;
+        let (member, alive_for) = (self.member(&incarnation), self.settings.alive_for);
+        match former {
+            None => Membership::register(&*self.broker, &member, alive_for).await?,
+            Some(former) => self.broker.register_again(&member, alive_for, former).await?,
+        }
         self.health.alive(true);
         let limit = i64::try_from(self.settings.capacity).unwrap_or(i64::MAX);
         self.metrics.sessions_limit.set(limit);
@@ -41,10 +49,10 @@ impl Registrar {
     }
 
     /// As [`Registrar::register`], for as long as it takes the broker to answer.
-    pub(super) async fn register_patiently(&self) -> (Incarnation, Lives) {
+    pub(super) async fn register_patiently(&self, former: Option<&Incarnation>) -> (Incarnation, Lives) {
         let mut told = false;
         loop {
-            match self.register().await {
+            match self.register(former).await {
                 Ok(registered) => return registered,
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {

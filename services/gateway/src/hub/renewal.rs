@@ -49,7 +49,7 @@ impl RenewalTask {
                 tracing::warn!(%incarnation, "declared dead; starting over as another incarnation");
                 registrar.health.alive(false);
                 registrar.metrics.reincarnations.inc();
-                let (incarnation, lives) = registrar.register_patiently().await;
+                let (incarnation, lives) = registrar.register_patiently(Some(&incarnation)).await;
                 self.standing.reincarnate(incarnation, lives.channel);
                 self.presence.reassert(self.partitions.partitions());
                 self.routes.reassert(self.partitions.partitions());

@@ -36,7 +36,7 @@ impl Hub {
         mutations: HubMutations,
     ) {
         let inner = &self.0;
-        let (incarnation, lives) = registrar.register_patiently().await;
+        let (incarnation, lives) = registrar.register_patiently(None).await;
         let standing = Standing::new(incarnation, &lives);
         inner.standing.send_replace(Some(standing.clone()));
         let partitions = inner.broker.partitions();

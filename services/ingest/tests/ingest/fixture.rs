@@ -159,6 +159,10 @@ impl Queue for Faulty {
     async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()> {
         self.memory.take_back_try(partition, token).await
     }
+
+    async fn mark_unknown_loss(&self, partition: Partition) -> Result<()> {
+        self.memory.mark_unknown_loss(partition).await
+    }
 }
 
 #[async_trait]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use carillon_model::Offset;
 
 use crate::{
-    Incarnation, ServiceKind,
+    Incarnation, ProcessState, ServiceKind,
     conformance::{
         Case,
         stage::{LONG, SHORT, Stage, eventually, member},
@@ -18,6 +18,7 @@ pub(super) const CASES: &[Case] = &[
     case!(a_life_that_is_renewed_goes_on),
     case!(a_life_that_is_over_never_comes_back),
     case!(whoever_leaves_is_gone_at_once),
+    case!(it_is_known_who_left_in_order),
     case!(the_same_pod_may_live_again_under_another_incarnation),
 ];
 
@@ -128,6 +129,43 @@ async fn whoever_leaves_is_gone_at_once(stage: Stage) {
     // Leaving twice is fine.
     stage.broker.deregister(&one).await.unwrap();
     assert_eq!(known(&stage, ServiceKind::Gateway).await, [two]);
+}
+
+async fn it_is_known_who_left_in_order(stage: Stage) {
+    let (lives, left) = (stage.gateway("lives").await, stage.gateway("left").await);
+    stage.broker.deregister(&left).await.unwrap();
+    let [died, renamed] = ["died", "renamed"].map(|name| member(ServiceKind::Ingest, name));
+    for short in [&died, &renamed] {
+        stage.broker.register(short, SHORT).await.unwrap();
+    }
+    let asked = [&lives, &left, &died.incarnation, &renamed.incarnation].map(Clone::clone);
+    eventually!("the short-lived are dead", {
+        let states = stage.broker.process_states(&asked).await.unwrap();
+        use ProcessState::{Alive, Dead, Left};
+        (states == [Alive, Left, Dead, Dead]).then_some(())
+    });
+    let listed = stage.broker.list_members(ServiceKind::Gateway).await.unwrap();
+    assert_eq!(listed.living.len(), 1);
+    let names: Vec<_> = listed
+        .listed
+        .iter()
+        .map(|(_, incarnation)| incarnation.pod())
+        .collect();
+    assert!(
+        names.contains(&"died"),
+        "the dead of other kinds stay listed: {names:?}"
+    );
+
+    let mut again = renamed.clone();
+    again.incarnation = Incarnation::new("renamed", "2");
+    stage
+        .broker
+        .register_again(&again, LONG, &renamed.incarnation)
+        .await
+        .unwrap();
+    let states = stage.another().await.process_states(&asked).await.unwrap();
+    assert_eq!(states[3], ProcessState::Left);
+    assert_eq!(known(&stage, ServiceKind::Ingest).await, [again.incarnation]);
 }
 
 async fn the_same_pod_may_live_again_under_another_incarnation(stage: Stage) {

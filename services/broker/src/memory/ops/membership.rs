@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    Incarnation, Member, Result, ServiceKind, membership,
+    Incarnation, Member, ProcessState, Result, ServiceKind, membership,
     memory::state::{Admission, OVERHEAD, ServerState, milliseconds},
 };
 
@@ -44,11 +44,37 @@ pub fn end_life(state: &mut ServerState, incarnation: &Incarnation) {
     state.channels.remove(incarnation);
 }
 
+/// On the process' own server: it left in order, or lives on as another incarnation.
+pub fn leave_in_order(state: &mut ServerState, now: u64, incarnation: &Incarnation) {
+    state.left.retain(|_, until| now < *until);
+    let until = now.saturating_add(milliseconds(membership::LEFT_FOR));
+    state.left.insert(incarnation.clone(), until);
+}
+
+/// On the process' own server: how it is.
+pub fn state_of(state: &ServerState, now: u64, incarnation: &Incarnation) -> ProcessState {
+    if is_alive(state, now, incarnation) {
+        ProcessState::Alive
+    } else if state.left.get(incarnation).is_some_and(|until| now < *until) {
+        ProcessState::Left
+    } else {
+        ProcessState::Dead
+    }
+}
+
 /// On the first server: what others see of a process.
 pub fn list_member(state: &mut ServerState, member: &Member) -> Result<()> {
     state.admit(OVERHEAD, Admission::Drain)?;
     state.members.insert(member.incarnation.clone(), member.clone());
     Ok(())
+}
+
+/// On the first server: who is listed, of every kind.
+pub fn all_listed(state: &ServerState) -> Vec<(ServiceKind, Incarnation)> {
+    let members = state.members.values();
+    members
+        .map(|member| (member.kind, member.incarnation.clone()))
+        .collect()
 }
 
 /// On the first server: the processes of a kind that were ever listed and not forgotten, ordered by incarnation.

@@ -3,7 +3,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::consume_budget;
-use crate::{Incarnation, Member, Membership, MemoryBroker, Result, ServiceKind, memory::ops::membership};
+use crate::{
+    Incarnation, Member, MemberList, Membership, MemoryBroker, ProcessState, Result, ServiceKind,
+    memory::ops::membership,
+};
 
 #[async_trait]
 impl Membership for MemoryBroker {
@@ -14,6 +17,13 @@ impl Membership for MemoryBroker {
             .write(|state, now| membership::start_life(state, now, member, alive_for))?;
         self.common()
             .write(|state, _| membership::list_member(state, member))
+    }
+
+    async fn register_again(&self, member: &Member, alive_for: Duration, former: &Incarnation) -> Result<()> {
+        self.register(member, alive_for).await?;
+        self.of_incarnation(former)
+            .write(|state, now| membership::leave_in_order(state, now, former));
+        Ok(())
     }
 
     async fn renew(&self, incarnation: &Incarnation, alive_for: Duration) -> Result<bool> {
@@ -35,16 +45,21 @@ impl Membership for MemoryBroker {
     async fn deregister(&self, incarnation: &Incarnation) -> Result<()> {
         consume_budget().await;
         let server = self.of_incarnation(incarnation);
-        server.write(|state, _| membership::end_life(state, incarnation));
+        server.write(|state, now| {
+            membership::end_life(state, incarnation);
+            membership::leave_in_order(state, now, incarnation);
+        });
         server.wake.channels();
         self.common()
             .write(|state, _| membership::forget(state, incarnation));
         Ok(())
     }
 
-    async fn members(&self, kind: ServiceKind) -> Result<Vec<Member>> {
+    async fn list_members(&self, kind: ServiceKind) -> Result<MemberList> {
         consume_budget().await;
-        let mut members = self.common().read(|state, _| membership::listed(state, kind));
+        let (mut members, listed) = self
+            .common()
+            .read(|state, _| (membership::listed(state, kind), membership::all_listed(state)));
         members.retain(|member| {
             let lives = self.lives(&member.incarnation);
             if !lives {
@@ -55,7 +70,19 @@ impl Membership for MemoryBroker {
             }
             lives
         });
-        Ok(members)
+        Ok(MemberList {
+            living: members,
+            listed,
+        })
+    }
+
+    async fn process_states(&self, incarnations: &[Incarnation]) -> Result<Vec<ProcessState>> {
+        consume_budget().await;
+        let states = incarnations.iter().map(|incarnation| {
+            self.of_incarnation(incarnation)
+                .read(|state, now| membership::state_of(state, now, incarnation))
+        });
+        Ok(states.collect())
     }
 }
 

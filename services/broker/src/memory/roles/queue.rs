@@ -91,6 +91,11 @@ impl Queue for MemoryBroker {
             .write(|state, now| ops::queue::take_back_try(state, now, partition, token));
         Ok(())
     }
+
+    async fn mark_unknown_loss(&self, partition: Partition) -> Result<()> {
+        consume_budget().await;
+        self.inner.losses.mark_unknown(partition, self).await
+    }
 }
 
 struct MemoryQueueReader {

@@ -39,6 +39,8 @@ pub struct ServerState {
     /// Until when each process is alive, by this server's clock. It stays here when that time is over, and is
     /// removed when somebody looks.
     pub(in crate::memory) alive: BTreeMap<Incarnation, u64>,
+    /// Processes that left in order, and until when that is remembered.
+    pub(in crate::memory) left: BTreeMap<Incarnation, u64>,
     pub(in crate::memory) members: BTreeMap<Incarnation, Member>,
     pub(in crate::memory) policy: Option<PolicySnapshot>,
 }
@@ -63,6 +65,7 @@ impl ServerState {
             lists: BTreeMap::new(),
             channels: BTreeMap::new(),
             alive: BTreeMap::new(),
+            left: BTreeMap::new(),
             members: BTreeMap::new(),
             policy: None,
         }
