@@ -64,7 +64,7 @@ pub trait Queue: Send + Sync {
     async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()>;
 
     /// Marks a partition of which nobody knows what its server lost when it was replaced: each of its rooms says
-    /// `recovered: false` once. Does nothing where it is marked already since that replacement.
+    /// `recovered: false` once.
     async fn mark_unknown_loss(&self, partition: Partition) -> Result<()>;
 }
 

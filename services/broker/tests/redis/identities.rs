@@ -199,7 +199,10 @@ async fn what_is_made_anew_after_a_failover_does_not_wait_for_replicas() {
     assert_eq!(broker.renew_lease(&lease, grant.token, ALIVE).await, Ok(true));
     // A message does.
     let outcome = append(&broker, "alone").await;
-    assert!(matches!(outcome, Err(BrokerError::Unreplicated { .. })), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(BrokerError::Unreplicated { .. })),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

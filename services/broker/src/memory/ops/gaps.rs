@@ -29,10 +29,7 @@ pub fn append_gaps(state: &mut ServerState, now: u64, append: &GapAppend) -> Gap
         .map(|(room, gap)| data.push(now, QueueEntry::of_gap(room, *gap).encode_to_vec().into()))
         .collect();
     if append.partition_gap {
-        // One is enough since the offsets were raised: it covers everything before.
-        if !data.is_doubted_since_raise() {
-            data.doubtful_upto = data.push(now, QueueEntry::of_partition_gap().encode_to_vec().into());
-        }
+        data.doubtful_upto = data.push(now, QueueEntry::of_partition_gap().encode_to_vec().into());
         offsets.push(data.doubtful_upto);
     }
     GapOutcome::Written { position: 0, offsets }

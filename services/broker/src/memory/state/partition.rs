@@ -153,12 +153,6 @@ impl PartitionData {
         }
     }
 
-    /// Whether the marker for the whole partition was written since the offsets were last raised.
-    pub(in crate::memory) fn is_doubted_since_raise(&self) -> bool {
-        let raised = self.raises.back().map_or(Offset::ZERO, |raise| raise.raised);
-        raised < self.doubtful_upto
-    }
-
     /// Takes a life for its own without raising anything: what a broker without the raise rule would do.
     pub(super) fn adopt(&mut self, life: &Life) {
         self.run = Some(life.clone());
