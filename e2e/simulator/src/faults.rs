@@ -1,6 +1,6 @@
 //! What goes wrong in a schedule, step by step.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use carillon_broker::memory::ops;
 use tokio::time::Instant;
@@ -21,6 +21,9 @@ impl Schedule {
             } else {
                 self.connect(client)
             }
+        }
+        if mix.has(Fault::FirstReplica) {
+            self.change_identities();
         }
         if self.random.u8(..100) >= 25 {
             return;
@@ -78,6 +81,20 @@ impl Schedule {
         }
     }
 
+    fn change_identities(&mut self) {
+        let (what, server) = (self.random.u8(..100), self.random.usize(..2));
+        let network = Arc::clone(&self.setting.network);
+        if what < 4 {
+            if network.change_replication_id(server) {
+                self.note(|| format!("server {server} has another replication ID, and lost nothing"));
+            }
+        } else if what < 6 && self.loses_writes && self.may_fail_over(server) {
+            let lost = self.random.usize(..=24);
+            self.note(|| format!("server {server} is demoted and promoted again, {lost} writes lost"));
+            network.promote_back(server, lost);
+        }
+    }
+
     fn mute_channel(&mut self) {
         let index = self.random.usize(..self.gateways.len());
         let lasts = Duration::from_millis(self.random.u64(500..5_000));
@@ -113,13 +130,20 @@ impl Schedule {
 
     /// Two failovers of a server are further apart than clocks differ: closer together, offsets may be given twice
     /// (the limit that DESIGN §5 states).
-    fn fail_over(&mut self, server: usize) {
+    fn may_fail_over(&mut self, server: usize) -> bool {
         let recently = |at: &Instant| at.elapsed() < Duration::from_millis(500);
         if self.failed_over.get(&server).is_some_and(recently) {
-            return;
+            return false;
         }
         self.failed_over.insert(server, Instant::now());
         self.failovers += 1;
+        true
+    }
+
+    fn fail_over(&mut self, server: usize) {
+        if !self.may_fail_over(server) {
+            return;
+        }
         let most = [0, 5, 24][self.random.usize(..3)];
         let lost = self.random.usize(..=most);
         let skew = if self.random.u8(..10) < 6 {

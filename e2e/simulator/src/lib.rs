@@ -22,6 +22,7 @@ pub mod client;
 mod condition;
 pub mod directed;
 mod faults;
+mod identities;
 mod ledger;
 pub mod mix;
 pub mod network;

@@ -35,6 +35,10 @@ pub enum Fault {
     SmallOutbox,
     /// A gateway's channel does not answer dispatchers for a while.
     MuteChannel,
+    /// The replication ID of a primary changes without a loss: its first replica attaches, or its backlog expires.
+    FirstReplica,
+    /// In half of the schedules, a primary is demoted and promoted again: its process is the same, and a tail is gone.
+    PromotedBack,
 }
 
 /// A named set of faults.
@@ -58,6 +62,7 @@ impl Mix {
             Fault::FailOverPartitions,
             Fault::FailOverChannels,
             Fault::ClockBehind,
+            Fault::PromotedBack,
         ]
         .iter()
         .any(|fault| self.has(*fault))
@@ -70,8 +75,9 @@ impl Mix {
 }
 
 use Fault::{
-    Churn, ClockBehind, Cut, DeclareDead, FailOverChannels, FailOverPartitions, KillDispatcher, KillGateway,
-    LostAnswers, MuteChannel, Overrun, SmallOutbox, Split, StallDispatcher, StallGateway,
+    Churn, ClockBehind, Cut, DeclareDead, FailOverChannels, FailOverPartitions, FirstReplica, KillDispatcher,
+    KillGateway, LostAnswers, MuteChannel, Overrun, PromotedBack, SmallOutbox, Split, StallDispatcher,
+    StallGateway,
 };
 
 /// Every mix that `make test` runs.
@@ -118,6 +124,18 @@ pub const MIXES: &[Mix] = &[
     Mix {
         name: "clock-behind",
         faults: &[Cut, ClockBehind, StallDispatcher],
+    },
+    Mix {
+        name: "identities",
+        faults: &[
+            Cut,
+            LostAnswers,
+            FirstReplica,
+            PromotedBack,
+            StallDispatcher,
+            KillDispatcher,
+            StallGateway,
+        ],
     },
     Mix {
         name: "all",
@@ -175,11 +193,15 @@ pub enum Mutation {
     FalseInsteadOfReplay,
     /// What a failover took back is not marked.
     GapsNotMarked,
+    /// Any other replication ID of a running server is taken for benign.
+    EveryChangeBenign,
+    /// Fenced calls compare with what the data is called, not with the present replication ID.
+    FencedByName,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::HistoryAfterRoutes,
         Self::JoinReadsBeforeRouting,
         Self::ConsumingRead,
@@ -194,6 +216,8 @@ impl Mutation {
         Self::AlwaysFalse,
         Self::FalseInsteadOfReplay,
         Self::GapsNotMarked,
+        Self::EveryChangeBenign,
+        Self::FencedByName,
         Self::ParkInMemory,
         Self::MarkAfterTrim,
     ];

@@ -9,12 +9,16 @@ use carillon_broker::{
     BrokerError, Incarnation, Life, Result,
     losses::{LogLimits, LossMetrics, Losses},
     memory::{MemoryBroker, MemoryOptions, ServerState},
+    redis::Identities,
 };
 use carillon_model::{MessageId, PartitionCount};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::ledger::Ledger;
+use crate::{
+    identities::{Standing, run_id},
+    ledger::Ledger,
+};
 
 pub use crate::condition::{Condition, Step};
 
@@ -33,6 +37,12 @@ pub struct Manners {
     pub offsets_not_raised: bool,
     /// Nobody marks what a failover took back (a mutation).
     pub gaps_not_marked: bool,
+    /// Replication IDs change while servers run.
+    pub identities_change: bool,
+    /// Whatever changes a replication ID is taken for benign (a mutation).
+    pub every_change_benign: bool,
+    /// Fenced calls compare with what the data is called, not with the present replication ID (a mutation).
+    pub fenced_by_name: bool,
 }
 
 /// All servers, and who can reach which.
@@ -40,7 +50,7 @@ pub struct Manners {
 pub struct Network {
     /// What the servers hold.
     pub servers: MemoryBroker,
-    manners: Manners,
+    pub(crate) manners: Manners,
     random: Mutex<fastrand::Rng>,
     slots: Vec<Mutex<Slot>>,
     ledgers: Vec<Mutex<Ledger>>,
@@ -50,8 +60,9 @@ pub struct Network {
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+pub(crate) struct Slot {
     lives: u64,
+    pub(crate) standing: Standing,
     old_primary: Option<OldPrimary>,
 }
 
@@ -75,6 +86,14 @@ impl Network {
             ..MemoryOptions::new(partitions, BASE_MILLISECONDS)
         });
         let count = servers.servers();
+        for server in 0..count {
+            // A name of the form that Redis' identities have.
+            let mut state = servers.server_state(server);
+            state.life = Life(format!("life-{server}-0:0").into());
+            state.adopt_life();
+            let life = state.life.clone();
+            servers.replace_server_state(server, state, life, 0);
+        }
         Arc::new(Self {
             servers,
             manners,
@@ -104,9 +123,13 @@ impl Network {
         !self.manners.gaps_not_marked
     }
 
-    /// Whether servers may lose writes.
-    pub(crate) fn loses_writes(&self) -> bool {
-        self.manners.tail > 0
+    /// Whether servers may lose writes, or look as if they had.
+    pub(crate) fn changes_lives(&self) -> bool {
+        self.manners.tail > 0 || self.manners.identities_change
+    }
+
+    pub(crate) fn slot(&self, server: usize) -> MutexGuard<'_, Slot> {
+        self.slots[server].lock()
     }
 
     /// The present life of a server.
@@ -158,28 +181,34 @@ impl Network {
 
     /// A replica is promoted that lacks so many writes; the old primary serves the connections it has for a while.
     pub(crate) fn promote(&self, server: usize, writes_lost: usize, skew: i64, split: Option<Duration>) {
-        let mut slot = self.slots[server].lock();
+        let mut slot = self.slot(server);
         slot.lives += 1;
-        let recent = self.servers.recent_states(server);
-        let lost = writes_lost.min(recent.len());
         let present = self.servers.server_state(server);
-        let old_skew = self.servers.skew(server);
+        let former = present.life.clone();
         if let Some(time) = split {
             let until = Instant::now() + time;
             slot.old_primary = Some(OldPrimary {
-                state: present.clone(),
+                state: present,
                 writes: self.ledgers[server].lock().writes,
-                skew: old_skew,
+                skew: self.servers.skew(server),
                 until,
             });
         }
+        let run_id = format!("life-{server}-{}", slot.lives);
+        let life = slot.standing.promoted(&run_id, &former);
+        drop(slot);
+        self.go_on(server, writes_lost, life, skew);
+    }
+
+    /// A server goes on under another name, and lacks its last writes.
+    pub(crate) fn go_on(&self, server: usize, writes_lost: usize, life: Life, skew: i64) {
+        let recent = self.servers.recent_states(server);
+        let lost = writes_lost.min(recent.len());
         let state = match lost {
-            0 => present,
+            0 => self.servers.server_state(server),
             lost => recent[recent.len() - lost].clone(),
         };
         self.ledgers[server].lock().take_back(lost as u64);
-        let life = Life(format!("life-{server}-{}", slot.lives).into());
-        drop(slot);
         self.servers.replace_server_state(server, state, life, skew);
         if self.manners.offsets_not_raised {
             self.intervene(server, carillon_broker::memory::ServerState::adopt_life);
@@ -213,9 +242,13 @@ impl Network {
 pub struct Connections {
     pub(crate) network: Arc<Network>,
     condition: Arc<Condition>,
-    lanes: Mutex<Vec<[Option<Life>; LANES]>>,
+    /// The process that each connection leads to.
+    lanes: Mutex<Vec<[Option<Arc<str>>; LANES]>>,
     /// What this process confirmed.
     pub(crate) losses: Losses,
+    /// Which identities of servers mean the same data, where any changes.
+    pub(crate) identities: Option<Identities>,
+    pub(crate) looking: tokio::sync::Mutex<()>,
 }
 
 /// Connections per server: calls of one process take different ones, and so overtake each other.
@@ -237,6 +270,8 @@ impl Connections {
             condition: Arc::clone(condition),
             lanes,
             losses: Losses::new(LogLimits::default(), LossMetrics::default()),
+            identities: network.identities(),
+            looking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -305,9 +340,10 @@ impl Connections {
         let mut lanes = self.lanes.lock();
         let connection = &mut lanes[server][lane];
         match connection {
-            Some(life) if *life != present => {
+            Some(process) if **process != *run_id(&present) => {
                 let mut slot = self.network.slots[server].lock();
-                let serves = |old: &OldPrimary| old.state.life == *life && Instant::now() < old.until;
+                let serves =
+                    |old: &OldPrimary| *run_id(&old.state.life) == **process && Instant::now() < old.until;
                 if slot.old_primary.as_ref().is_some_and(serves) {
                     return Ok(Happened::OldPrimary);
                 }
@@ -323,7 +359,7 @@ impl Connections {
             }
             Some(_) => Ok(Happened::Present),
             None => {
-                *connection = Some(present);
+                *connection = Some(run_id(&present).into());
                 Ok(Happened::Present)
             }
         }
@@ -367,12 +403,13 @@ impl Connections {
         self.step().await;
         let monitor = LANES - 1;
         if self.connected(server, monitor, false)? == Happened::OldPrimary && !self.network.chance(3) {
-            let known = self.lanes.lock()[server][monitor].clone();
-            return known.ok_or_else(|| lost(false));
+            let slot = self.network.slot(server);
+            let old = slot.old_primary.as_ref().map(|old| old.state.life.clone());
+            return old.ok_or_else(|| lost(false));
         }
         let life = self.network.life(server);
         for connection in &mut self.lanes.lock()[server] {
-            if connection.as_ref() != Some(&life) {
+            if connection.as_deref() != Some(run_id(&life)) {
                 *connection = None;
             }
         }

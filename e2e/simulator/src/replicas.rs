@@ -43,9 +43,9 @@ impl Connections {
         }
     }
 
-    /// A look at a server, as [`Connections::present_life`], that tells what this process confirmed and may have lost.
-    pub(crate) async fn observe(&self, server: usize) -> Result<Life> {
-        let life = self.present_life(server).await?;
+    /// A look at a server, as [`Connections::look`], that tells what this process confirmed and may have lost.
+    pub(crate) async fn observe(&self, server: usize) -> Result<()> {
+        let (_, life) = self.look(server).await?;
         let replication = self.replication(server, &life);
         let servers = &self.network.servers;
         for partition in carillon_broker::Broker::partitions(servers).partitions() {
@@ -53,6 +53,6 @@ impl Connections {
                 self.losses.observed(partition, &life, Some(&replication));
             }
         }
-        Ok(life)
+        Ok(())
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct Schedule {
     pub(crate) lame: bool,
     numbers: usize,
     pub(crate) failovers: u32,
+    /// Whether servers may lose writes; then a needless `false` proves nothing.
+    pub(crate) loses_writes: bool,
     /// When each server failed over last.
     pub(crate) failed_over: std::collections::BTreeMap<usize, Instant>,
 }
@@ -90,6 +92,7 @@ impl Schedule {
     pub(crate) fn new(mix: Mix, seed: u64, mutation: Option<Mutation>, trace: bool) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let partitions = PartitionCount::new(if random.u8(..4) == 0 { 2 } else { 1 }).expect("in range");
+        let loses_writes = mix.loses_writes() && !(mix.has(Fault::PromotedBack) && random.bool());
         let manners = Manners {
             latency: Duration::from_millis(8),
             lost_answers: if mix.has(Fault::LostAnswers) { 50 } else { 0 },
@@ -98,17 +101,19 @@ impl Schedule {
             } else {
                 Duration::ZERO
             },
-            tail: if mix.loses_writes() { 25 } else { 0 },
+            tail: if loses_writes { 25 } else { 0 },
             offsets_not_raised: mutation == Some(Mutation::OffsetsNotRaised),
             gaps_not_marked: matches!(
                 mutation,
                 // Without raises nobody can tell what was taken back.
                 Some(Mutation::GapsNotMarked | Mutation::OffsetsNotRaised)
             ),
+            identities_change: mix.has(Fault::FirstReplica),
+            every_change_benign: mutation == Some(Mutation::EveryChangeBenign),
+            fenced_by_name: mutation == Some(Mutation::FencedByName),
         };
         let network = Network::new(partitions, manners, fastrand::Rng::with_seed(random.u64(..)));
-        let enough =
-            !mix.loses_writes() && random.bool() || matches!(mix.name, "calm" | "churn" | "slow-readers");
+        let enough = !loses_writes && random.bool() || matches!(mix.name, "calm" | "churn" | "slow-readers");
         let (_, policy) = watch::channel(Arc::new(policy(enough)));
         let lame = random.u8(..10) < 6;
         Self {
@@ -128,6 +133,7 @@ impl Schedule {
             lame,
             numbers: 0,
             failovers: 0,
+            loses_writes,
             failed_over: std::collections::BTreeMap::new(),
         }
     }
@@ -280,7 +286,7 @@ impl Schedule {
     /// all of these clients, counted from the first.
     pub(crate) async fn finish(mut self, drained: bool, clients: usize) -> Verdict {
         let lost = self.setting.network.ever_lost();
-        let judge_falses = !self.setting.mix.loses_writes() && self.keeps_enough();
+        let judge_falses = !self.loses_writes && self.keeps_enough();
         let mut violations = self.audit.violations(clients, &self.rooms, &lost, judge_falses);
         if !drained {
             violations.push(Violation {

@@ -57,7 +57,7 @@ fn every_schedule_keeps_every_promise() {
 /// A schedule is its seed: the same one gives the same trace to the letter.
 #[test]
 fn a_seed_replays_exactly() {
-    for name in ["all", "partitions-fail-over", "gateways"] {
+    for name in ["all", "partitions-fail-over", "gateways", "identities"] {
         let mix = *Mix::named(name).unwrap();
         for seed in 0..5 {
             let (one, two) = (run(mix, seed, None, true), run(mix, seed, None, true));
@@ -86,6 +86,8 @@ const CAUGHT: [(Mutation, &str, u64); Mutation::ALL.len() - DIRECTED.len()] = [
     (Mutation::AlwaysFalse, "calm", 0),
     (Mutation::FalseInsteadOfReplay, "calm", 3),
     (Mutation::GapsNotMarked, "partitions-fail-over", 0),
+    (Mutation::EveryChangeBenign, "identities", 24),
+    (Mutation::FencedByName, "identities", 51),
 ];
 
 #[test]

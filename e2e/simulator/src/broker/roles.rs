@@ -97,11 +97,10 @@ impl Presence for SimulatedBroker {
         statements: &[PresenceStatement],
     ) -> Result<Life> {
         let server = self.of_partition(partition);
-        self.0
-            .write(server, |state, now| {
-                ops::presence::state_presence(state, now, partition, gateway, number, statements)
-            })
-            .await?
+        let stated = self.0.write(server, |state, now| {
+            ops::presence::state_presence(state, now, partition, gateway, number, statements)
+        });
+        Ok(self.0.resolve(server, stated.await??).await)
     }
 
     async fn read_presence(
@@ -110,11 +109,12 @@ impl Presence for SimulatedBroker {
         rooms: &[(Room, Option<PresenceVersion>)],
     ) -> Result<PresenceRead> {
         let server = self.of_partition(partition);
-        self.0
-            .read(server, |state, now| {
-                ops::presence::read_presence(state, now, partition, rooms)
-            })
-            .await
+        let read = self.0.read(server, |state, now| {
+            ops::presence::read_presence(state, now, partition, rooms)
+        });
+        let mut read = read.await?;
+        read.life = self.0.resolve(server, read.life).await;
+        Ok(read)
     }
 
     async fn forget_presence(&self, partition: Partition, rooms: &[Room], dead: &Incarnation) -> Result<()> {
@@ -153,11 +153,14 @@ impl Leases for SimulatedBroker {
         known: Offset,
     ) -> Result<Option<PartitionGrant>> {
         let server = self.of_partition(partition);
-        self.0
-            .write(server, |state, now| {
-                ops::leases::acquire_partition(state, now, partition, owner, lasts, known)
-            })
-            .await
+        let acquired = self.0.write(server, |state, now| {
+            ops::leases::acquire_partition(state, now, partition, owner, lasts, known)
+        });
+        let Some(mut grant) = acquired.await? else {
+            return Ok(None);
+        };
+        grant.life = self.0.resolve(server, grant.life).await;
+        Ok(Some(grant))
     }
 
     async fn acquire_list(&self, list: &str, owner: &Incarnation, lasts: Duration) -> Result<Option<Grant>> {
@@ -218,6 +221,7 @@ impl DeadLetters for SimulatedBroker {
         reason: &str,
     ) -> Result<Fenced<()>> {
         let server = self.of_partition(partition);
+        let life = &self.0.present(life);
         self.0
             .write(server, |state, now| {
                 ops::dead_letters::bury_head(state, now, partition, token, life, head, reason)
@@ -316,7 +320,7 @@ impl Health for SimulatedBroker {
     async fn lives(&self, channel: Option<&Incarnation>) -> Result<Lives> {
         let mut lives = Vec::new();
         for server in 0..self.0.network.servers.servers() {
-            lives.push(self.0.present_life(server).await?);
+            lives.push(self.0.look(server).await?.0);
         }
         Ok(Lives {
             partitions: self

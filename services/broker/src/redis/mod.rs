@@ -58,8 +58,10 @@ use carillon_model::PartitionCount;
 
 pub use diagnosis::Finding;
 pub use foreign::ForeignKeys;
+pub use identities::{Change, Identities, Observed};
 pub use metrics::RedisMetrics;
 pub use options::{Mode, RedisOptions};
+pub use server_identity::ServerIdentity;
 
 use self::{call::Call, keys::Keys, topology::Topology};
 use crate::{
