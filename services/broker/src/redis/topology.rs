@@ -12,8 +12,9 @@ use tokio::{
 
 use super::{
     Mode, RedisMetrics, RedisOptions,
+    asking::Ranges,
     clients::{Clients, Kind},
-    discovery::{Discovery, Ranges},
+    discovery::Discovery,
     identities::{Change, Identities},
     node::{Node, NodeOptions},
     requirements::IS_A_CLUSTER,
