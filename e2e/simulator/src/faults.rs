@@ -10,6 +10,10 @@ use crate::{
     schedule::{CLIENTS, Schedule},
 };
 
+/// By then what a failover dropped is marked, also where an address is silent. A second failover before that may leave a
+/// client with `true` over it (docs/simulator.md, what it found).
+const MARKED_WITHIN: Duration = Duration::from_secs(2);
+
 impl Schedule {
     /// One step of the world: most often nothing.
     pub(crate) fn act(&mut self) {
@@ -24,6 +28,10 @@ impl Schedule {
         }
         if mix.has(Fault::FirstReplica) {
             self.change_identities();
+        }
+        if mix.has(Fault::SilentAddress) {
+            self.replace_silent(false);
+            self.fall_silent();
         }
         if self.random.u8(..100) >= 25 {
             return;
@@ -84,14 +92,53 @@ impl Schedule {
     fn change_identities(&mut self) {
         let (what, server) = (self.random.u8(..100), self.random.usize(..2));
         let network = Arc::clone(&self.setting.network);
-        if what < 4 {
-            if network.change_replication_id(server) {
+        // A new ID raises offsets as a failover does; where one follows the other, that counts as two failovers.
+        let fails_over = self.setting.mix.has(Fault::SilentAddress);
+        let often = if fails_over { 1 } else { 4 };
+        if what < often {
+            if (!fails_over || self.may_fail_over(server)) && network.change_replication_id(server) {
                 self.note(|| format!("server {server} has another replication ID, and lost nothing"));
             }
-        } else if what < 6 && self.loses_writes && self.may_fail_over(server) {
+        } else if what < 6
+            && self.loses_writes
+            && self.setting.mix.has(Fault::PromotedBack)
+            && self.may_fail_over(server)
+        {
             let lost = self.random.usize(..=24);
             self.note(|| format!("server {server} is demoted and promoted again, {lost} writes lost"));
             network.promote_back(server, lost);
+        }
+    }
+
+    fn fall_silent(&mut self) {
+        let (what, which) = (self.random.u8(..100), self.random.usize(..6));
+        let network = Arc::clone(&self.setting.network);
+        if what < 2
+            && let Some(seeds) = &network.seeds
+        {
+            let silent = (!seeds.is_one_silent()).then_some(which);
+            self.note(|| format!("silent of those that tell who is primary: {silent:?}"));
+            seeds.fall_silent(silent);
+        } else if what < 4 && self.may_fail_over(which % 2) {
+            let server = which % 2;
+            let process = network.fall_silent(server);
+            self.note(|| format!("{process} falls silent"));
+            let replaced = Instant::now() + Duration::from_millis(self.random.u64(100..700));
+            self.silent.entry(server).or_insert(replaced);
+        }
+    }
+
+    /// Primaries that fell silent have successors after a while.
+    pub(crate) fn replace_silent(&mut self, at_once: bool) {
+        let due = |at: &Instant| at_once || *at <= Instant::now();
+        for server in [0, 1] {
+            if self.silent.get(&server).is_some_and(due) {
+                self.silent.remove(&server);
+                let lost = self.random.usize(..=24);
+                self.note(|| format!("server {server} fails over, {lost} writes lost"));
+                self.failed_over.insert(server, Instant::now());
+                self.setting.network.fail_over(server, lost, 0, false);
+            }
         }
     }
 
@@ -131,7 +178,12 @@ impl Schedule {
     /// Two failovers of a server are further apart than clocks differ: closer together, offsets may be given twice
     /// (the limit that DESIGN §5 states).
     fn may_fail_over(&mut self, server: usize) -> bool {
-        let recently = |at: &Instant| at.elapsed() < Duration::from_millis(500);
+        let apart = if self.setting.mix.has(Fault::SilentAddress) {
+            MARKED_WITHIN
+        } else {
+            Duration::from_millis(500)
+        };
+        let recently = |at: &Instant| at.elapsed() < apart;
         if self.failed_over.get(&server).is_some_and(recently) {
             return false;
         }
@@ -141,7 +193,7 @@ impl Schedule {
     }
 
     fn fail_over(&mut self, server: usize) {
-        if !self.may_fail_over(server) {
+        if self.silent.contains_key(&server) || !self.may_fail_over(server) {
             return;
         }
         let most = [0, 5, 24][self.random.usize(..3)];

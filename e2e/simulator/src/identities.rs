@@ -13,7 +13,7 @@ use carillon_broker::{
 };
 use tokio::time::Instant;
 
-use crate::network::{Connections, Network};
+use crate::{connections::Connections, network::Network};
 
 /// A change is judged benign within this time after the last look; 30 s in the product.
 const JUDGED_WITHIN: Duration = Duration::from_secs(1);
@@ -36,6 +36,11 @@ impl Standing {
         self.promoted_from = Some(former.replication_id().to_owned());
         self.promoted_at = Some(Instant::now());
         self.renamed(run_id)
+    }
+
+    /// Whether no promotion was so lately.
+    pub(crate) fn stands_for(&self, time: Duration) -> bool {
+        self.promoted_at.is_none_or(|at| at.elapsed() > time)
     }
 
     /// Another replication ID.
@@ -111,7 +116,7 @@ impl Connections {
             let life = self.present_life(server).await?;
             return Ok((life.clone(), life));
         };
-        let _alone = self.looking.lock().await;
+        let _alone = self.looking[server].lock().await;
         let seen = Instant::now();
         let identity = self.present_life(server).await?;
         let mut answer = self.network.server_identity(server, &identity);
@@ -129,7 +134,11 @@ impl Connections {
         if let Some(life) = identities.resolve(&identity.0) {
             return life;
         }
-        let _ = self.look(server).await;
+        if self.network.seeds.is_some() {
+            let _ = self.survey().await;
+        } else {
+            let _ = self.look(server).await;
+        }
         identities.resolve(&identity.0).unwrap_or(identity)
     }
 

@@ -39,6 +39,9 @@ pub enum Fault {
     FirstReplica,
     /// In half of the schedules, a primary is demoted and promoted again: its process is the same, and a tail is gone.
     PromotedBack,
+    /// An address accepts connections and answers nothing: one of those that tell who is primary, or a primary, which is
+    /// replaced a moment later. Old primaries may serve on for good.
+    SilentAddress,
 }
 
 /// A named set of faults.
@@ -76,8 +79,8 @@ impl Mix {
 
 use Fault::{
     Churn, ClockBehind, Cut, DeclareDead, FailOverChannels, FailOverPartitions, FirstReplica, KillDispatcher,
-    KillGateway, LostAnswers, MuteChannel, Overrun, PromotedBack, SmallOutbox, Split, StallDispatcher,
-    StallGateway,
+    KillGateway, LostAnswers, MuteChannel, Overrun, PromotedBack, SilentAddress, SmallOutbox, Split,
+    StallDispatcher, StallGateway,
 };
 
 /// Every mix that `make test` runs.
@@ -135,6 +138,19 @@ pub const MIXES: &[Mix] = &[
             StallDispatcher,
             KillDispatcher,
             StallGateway,
+        ],
+    },
+    Mix {
+        name: "old-primaries",
+        faults: &[
+            Cut,
+            FailOverPartitions,
+            FailOverChannels,
+            Split,
+            SilentAddress,
+            FirstReplica,
+            StallDispatcher,
+            KillDispatcher,
         ],
     },
     Mix {
@@ -197,11 +213,15 @@ pub enum Mutation {
     EveryChangeBenign,
     /// Fenced calls compare with what the data is called, not with the present replication ID.
     FencedByName,
+    /// Who is primary is asked of one address alone.
+    OneAddressAsked,
+    /// Readers are not cut off from a server that lost its role.
+    ReadersStay,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::HistoryAfterRoutes,
         Self::JoinReadsBeforeRouting,
         Self::ConsumingRead,
@@ -218,6 +238,8 @@ impl Mutation {
         Self::GapsNotMarked,
         Self::EveryChangeBenign,
         Self::FencedByName,
+        Self::OneAddressAsked,
+        Self::ReadersStay,
         Self::ParkInMemory,
         Self::MarkAfterTrim,
     ];

@@ -5,7 +5,7 @@ use carillon_broker::{
     losses::{Replica, ReplicationState},
 };
 
-use crate::network::{Connections, Happened};
+use crate::connections::{Connections, Happened};
 
 /// How many writes the shorter of a server's two replicas is behind. It is the one that is promoted: a failover takes back
 /// so many writes at most.

@@ -17,7 +17,10 @@ use carillon_model::{Message, Offset, Partition, PartitionCount, Room, wire};
 use prost::Message as _;
 use tokio::time::{Instant, timeout};
 
-use crate::network::{Condition, Connections, Network, Step};
+use crate::{
+    network::{Condition, Connections, Network, Step},
+    own_lane::OwnLane,
+};
 
 /// One process' way to the servers.
 #[derive(Clone, Debug)]
@@ -99,6 +102,7 @@ impl Queue for SimulatedBroker {
         Ok(Box::new(SimulatedQueueReader {
             broker: self.clone(),
             partition,
+            lane: OwnLane::default(),
         }))
     }
 
@@ -217,6 +221,7 @@ impl SimulatedBroker {
     pub(crate) async fn watch_losses(self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
+            let _ = self.0.discover().await;
             for server in 0..self.0.network.servers.servers() {
                 // A server that does not answer is looked at the next time.
                 let _ = self.0.observe(server).await;
@@ -247,6 +252,7 @@ fn message_id(entry: &Bytes) -> Option<carillon_model::MessageId> {
 struct SimulatedQueueReader {
     broker: SimulatedBroker,
     partition: Partition,
+    lane: OwnLane,
 }
 
 #[async_trait]
@@ -270,7 +276,7 @@ impl QueueReader for SimulatedQueueReader {
             let read = |state: &carillon_broker::memory::ServerState, now| {
                 ops::queue::read_after(state, now, partition, after, limit)
             };
-            let mut read = self.broker.0.read(server, read).await?;
+            let mut read = self.broker.0.read_on(&mut self.lane, server, read).await?;
             if !read.items.is_empty() || !self.broker.wait_for_write(server, until).await {
                 read.life = self.broker.0.resolve(server, read.life).await;
                 return Ok(read);
@@ -361,6 +367,7 @@ impl Channels for SimulatedBroker {
             broker: self.clone(),
             gateway: gateway.clone(),
             position: Offset::ZERO,
+            lane: OwnLane::default(),
         }))
     }
 }
@@ -369,6 +376,7 @@ struct SimulatedChannelReader {
     broker: SimulatedBroker,
     gateway: Incarnation,
     position: Offset,
+    lane: OwnLane,
 }
 
 #[async_trait]
@@ -379,7 +387,7 @@ impl ChannelReader for SimulatedChannelReader {
         loop {
             self.broker.0.pass(Step::ReadChannel).await;
             let (gateway, position) = (&self.gateway, self.position);
-            let read = self.broker.0.read(server, |state, _| {
+            let read = self.broker.0.read_on(&mut self.lane, server, |state, _| {
                 let unread = ops::channels::read_channel(state, gateway, position, limit);
                 (unread, ops::channels::has_read_entries(state, gateway, position))
             });

@@ -30,11 +30,22 @@ impl Membership for SimulatedBroker {
 
     async fn renew(&self, incarnation: &Incarnation, alive_for: Duration) -> Result<bool> {
         let server = self.of_incarnation(incarnation);
-        self.0
+        let lives = self
+            .0
             .write(server, |state, now| {
                 ops::membership::renew(state, now, incarnation, alive_for)
             })
-            .await
+            .await?;
+        let long = alive_for * 2;
+        let network = &self.0.network;
+        if !lives
+            && network.seeds.is_some()
+            && self.0.condition.runs_for(long)
+            && network.slot(server).standing.stands_for(long)
+        {
+            network.died_needlessly(incarnation);
+        }
+        Ok(lives)
     }
 
     async fn report(&self, member: &Member) -> Result<()> {
@@ -318,10 +329,7 @@ impl Inspection for SimulatedBroker {
 #[async_trait]
 impl Health for SimulatedBroker {
     async fn lives(&self, channel: Option<&Incarnation>) -> Result<Lives> {
-        let mut lives = Vec::new();
-        for server in 0..self.0.network.servers.servers() {
-            lives.push(self.0.look(server).await?.0);
-        }
+        let (lives, problem) = self.0.survey().await?;
         Ok(Lives {
             partitions: self
                 .partitions()
@@ -329,7 +337,7 @@ impl Health for SimulatedBroker {
                 .map(|partition| lives[self.of_partition(partition)].clone())
                 .collect(),
             channel: channel.map(|gateway| lives[self.of_incarnation(gateway)].clone()),
-            problem: None,
+            problem,
         })
     }
 
