@@ -1,12 +1,15 @@
 //! Processes that stand still, wholly or before one kind of call.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// A kind of call that a directed scenario holds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ struct Hold {
 #[derive(Debug)]
 pub struct Condition {
     stalled: AtomicBool,
+    /// When it started, or went on.
+    runs_since: Mutex<Instant>,
     held: Mutex<Option<Hold>>,
     resumed: Notify,
     /// How many times slower than others its calls are.
@@ -46,6 +51,7 @@ impl Condition {
     pub fn new(slowness: u32) -> Arc<Self> {
         Arc::new(Self {
             stalled: AtomicBool::new(false),
+            runs_since: Mutex::new(Instant::now()),
             held: Mutex::new(None),
             resumed: Notify::new(),
             slowness,
@@ -56,6 +62,7 @@ impl Condition {
     pub fn stall(&self, stalled: bool) {
         self.stalled.store(stalled, Ordering::Relaxed);
         if !stalled {
+            *self.runs_since.lock() = Instant::now();
             self.resumed.notify_waiters();
         }
     }
@@ -63,6 +70,11 @@ impl Condition {
     /// Whether it stands still.
     pub fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has been running for longer than this.
+    pub(crate) fn runs_for(&self, time: Duration) -> bool {
+        !self.is_stalled() && self.runs_since.lock().elapsed() > time
     }
 
     pub(crate) async fn running(&self) {

@@ -111,7 +111,7 @@ pub fn run_directed(scenario: Scenario, seed: u64, mutation: Option<Mutation>, t
             schedule,
         };
         // There, a look at the servers in the wrong moment would take the producer to the new primary too early.
-        if stage.producer.loses_writes() && scenario != ShorterPromoted {
+        if stage.producer.changes_lives() && scenario != ShorterPromoted {
             tokio::spawn(stage.producer.clone().watch_losses());
         }
         let played = stage.play(scenario).await;

@@ -1,6 +1,6 @@
 //! What goes wrong in a schedule, step by step.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use carillon_broker::memory::ops;
 use tokio::time::Instant;
@@ -9,6 +9,10 @@ use crate::{
     mix::Fault,
     schedule::{CLIENTS, Schedule},
 };
+
+/// By then what a failover dropped is marked, also where an address is silent. A second failover before that may leave a
+/// client with `true` over it (docs/simulator.md, what it found).
+const MARKED_WITHIN: Duration = Duration::from_secs(2);
 
 impl Schedule {
     /// One step of the world: most often nothing.
@@ -21,6 +25,13 @@ impl Schedule {
             } else {
                 self.connect(client)
             }
+        }
+        if mix.has(Fault::FirstReplica) {
+            self.change_identities();
+        }
+        if mix.has(Fault::SilentAddress) {
+            self.replace_silent(false);
+            self.fall_silent();
         }
         if self.random.u8(..100) >= 25 {
             return;
@@ -78,6 +89,59 @@ impl Schedule {
         }
     }
 
+    fn change_identities(&mut self) {
+        let (what, server) = (self.random.u8(..100), self.random.usize(..2));
+        let network = Arc::clone(&self.setting.network);
+        // A new ID raises offsets as a failover does; where one follows the other, that counts as two failovers.
+        let fails_over = self.setting.mix.has(Fault::SilentAddress);
+        let often = if fails_over { 1 } else { 4 };
+        if what < often {
+            if (!fails_over || self.may_fail_over(server)) && network.change_replication_id(server) {
+                self.note(|| format!("server {server} has another replication ID, and lost nothing"));
+            }
+        } else if what < 6
+            && self.loses_writes
+            && self.setting.mix.has(Fault::PromotedBack)
+            && self.may_fail_over(server)
+        {
+            let lost = self.random.usize(..=24);
+            self.note(|| format!("server {server} is demoted and promoted again, {lost} writes lost"));
+            network.promote_back(server, lost);
+        }
+    }
+
+    fn fall_silent(&mut self) {
+        let (what, which) = (self.random.u8(..100), self.random.usize(..6));
+        let network = Arc::clone(&self.setting.network);
+        if what < 2
+            && let Some(seeds) = &network.seeds
+        {
+            let silent = (!seeds.is_one_silent()).then_some(which);
+            self.note(|| format!("silent of those that tell who is primary: {silent:?}"));
+            seeds.fall_silent(silent);
+        } else if what < 4 && self.may_fail_over(which % 2) {
+            let server = which % 2;
+            let process = network.fall_silent(server);
+            self.note(|| format!("{process} falls silent"));
+            let replaced = Instant::now() + Duration::from_millis(self.random.u64(100..700));
+            self.silent.entry(server).or_insert(replaced);
+        }
+    }
+
+    /// Primaries that fell silent have successors after a while.
+    pub(crate) fn replace_silent(&mut self, at_once: bool) {
+        let due = |at: &Instant| at_once || *at <= Instant::now();
+        for server in [0, 1] {
+            if self.silent.get(&server).is_some_and(due) {
+                self.silent.remove(&server);
+                let lost = self.random.usize(..=24);
+                self.note(|| format!("server {server} fails over, {lost} writes lost"));
+                self.failed_over.insert(server, Instant::now());
+                self.setting.network.fail_over(server, lost, 0, false);
+            }
+        }
+    }
+
     fn mute_channel(&mut self) {
         let index = self.random.usize(..self.gateways.len());
         let lasts = Duration::from_millis(self.random.u64(500..5_000));
@@ -113,13 +177,25 @@ impl Schedule {
 
     /// Two failovers of a server are further apart than clocks differ: closer together, offsets may be given twice
     /// (the limit that DESIGN §5 states).
-    fn fail_over(&mut self, server: usize) {
-        let recently = |at: &Instant| at.elapsed() < Duration::from_millis(500);
+    fn may_fail_over(&mut self, server: usize) -> bool {
+        let apart = if self.setting.mix.has(Fault::SilentAddress) {
+            MARKED_WITHIN
+        } else {
+            Duration::from_millis(500)
+        };
+        let recently = |at: &Instant| at.elapsed() < apart;
         if self.failed_over.get(&server).is_some_and(recently) {
-            return;
+            return false;
         }
         self.failed_over.insert(server, Instant::now());
         self.failovers += 1;
+        true
+    }
+
+    fn fail_over(&mut self, server: usize) {
+        if self.silent.contains_key(&server) || !self.may_fail_over(server) {
+            return;
+        }
         let most = [0, 5, 24][self.random.usize(..3)];
         let lost = self.random.usize(..=most);
         let skew = if self.random.u8(..10) < 6 {

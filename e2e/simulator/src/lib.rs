@@ -4,7 +4,10 @@
 //! or dies, when a server fails over and how much of its tail is gone. The clock is tokio's paused one: nothing waits
 //! in real time, and the same seed gives the same schedule to the letter.
 //!
-//! - [`network`]: servers with snapshots, old primaries that still answer, connections that notice late
+//! - [`network`]: servers with snapshots, old primaries that still answer
+//! - `connections`, `own_lane`: a process' connections, which notice late
+//! - `identities`: replication IDs that change
+//! - `seeds`, `primaries`: who tells who is primary, and whom a process takes for it
 //! - [`broker`]: the broker's traits on top of it, one handle per process
 //! - [`processes`]: gateways and dispatchers that can be stalled, killed and replaced
 //! - [`client`]: clients that keep cursors, as in the client guide
@@ -20,15 +23,20 @@ pub mod audit;
 pub mod broker;
 pub mod client;
 mod condition;
+mod connections;
 pub mod directed;
 mod faults;
+mod identities;
 mod ledger;
 pub mod mix;
 pub mod network;
+mod own_lane;
+mod primaries;
 pub mod processes;
 pub mod producer;
 mod replicas;
 pub mod schedule;
+mod seeds;
 mod silence;
 
 pub use directed::{Scenario, run_directed};

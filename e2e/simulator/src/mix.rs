@@ -35,6 +35,13 @@ pub enum Fault {
     SmallOutbox,
     /// A gateway's channel does not answer dispatchers for a while.
     MuteChannel,
+    /// The replication ID of a primary changes without a loss: its first replica attaches, or its backlog expires.
+    FirstReplica,
+    /// In half of the schedules, a primary is demoted and promoted again: its process is the same, and a tail is gone.
+    PromotedBack,
+    /// An address accepts connections and answers nothing: one of those that tell who is primary, or a primary, which is
+    /// replaced a moment later. Old primaries may serve on for good.
+    SilentAddress,
 }
 
 /// A named set of faults.
@@ -58,6 +65,7 @@ impl Mix {
             Fault::FailOverPartitions,
             Fault::FailOverChannels,
             Fault::ClockBehind,
+            Fault::PromotedBack,
         ]
         .iter()
         .any(|fault| self.has(*fault))
@@ -70,8 +78,9 @@ impl Mix {
 }
 
 use Fault::{
-    Churn, ClockBehind, Cut, DeclareDead, FailOverChannels, FailOverPartitions, KillDispatcher, KillGateway,
-    LostAnswers, MuteChannel, Overrun, SmallOutbox, Split, StallDispatcher, StallGateway,
+    Churn, ClockBehind, Cut, DeclareDead, FailOverChannels, FailOverPartitions, FirstReplica, KillDispatcher,
+    KillGateway, LostAnswers, MuteChannel, Overrun, PromotedBack, SilentAddress, SmallOutbox, Split,
+    StallDispatcher, StallGateway,
 };
 
 /// Every mix that `make test` runs.
@@ -118,6 +127,31 @@ pub const MIXES: &[Mix] = &[
     Mix {
         name: "clock-behind",
         faults: &[Cut, ClockBehind, StallDispatcher],
+    },
+    Mix {
+        name: "identities",
+        faults: &[
+            Cut,
+            LostAnswers,
+            FirstReplica,
+            PromotedBack,
+            StallDispatcher,
+            KillDispatcher,
+            StallGateway,
+        ],
+    },
+    Mix {
+        name: "old-primaries",
+        faults: &[
+            Cut,
+            FailOverPartitions,
+            FailOverChannels,
+            Split,
+            SilentAddress,
+            FirstReplica,
+            StallDispatcher,
+            KillDispatcher,
+        ],
     },
     Mix {
         name: "all",
@@ -175,11 +209,19 @@ pub enum Mutation {
     FalseInsteadOfReplay,
     /// What a failover took back is not marked.
     GapsNotMarked,
+    /// Any other replication ID of a running server is taken for benign.
+    EveryChangeBenign,
+    /// Fenced calls compare with what the data is called, not with the present replication ID.
+    FencedByName,
+    /// Who is primary is asked of one address alone.
+    OneAddressAsked,
+    /// Readers are not cut off from a server that lost its role.
+    ReadersStay,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::HistoryAfterRoutes,
         Self::JoinReadsBeforeRouting,
         Self::ConsumingRead,
@@ -194,6 +236,10 @@ impl Mutation {
         Self::AlwaysFalse,
         Self::FalseInsteadOfReplay,
         Self::GapsNotMarked,
+        Self::EveryChangeBenign,
+        Self::FencedByName,
+        Self::OneAddressAsked,
+        Self::ReadersStay,
         Self::ParkInMemory,
         Self::MarkAfterTrim,
     ];

@@ -1,22 +1,33 @@
-//! Servers that fail over, old primaries that still answer, and connections that notice late.
+//! Servers that fail over or fall silent, and old primaries that still answer.
 //!
 //! The model is that of `DESIGN` §5: a failover gives a server another life and takes back a tail of its writes. In a
 //! split the old primary serves the connections it has for a while; what it takes is lost.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use carillon_broker::{
-    BrokerError, Incarnation, Life, Result,
-    losses::{LogLimits, LossMetrics, Losses},
+    Incarnation, Life,
     memory::{MemoryBroker, MemoryOptions, ServerState},
 };
 use carillon_model::{MessageId, PartitionCount};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::ledger::Ledger;
+use crate::{
+    connections::{Happened, Reached},
+    identities::{Standing, run_id},
+    ledger::Ledger,
+    seeds::Seeds,
+};
 
-pub use crate::condition::{Condition, Step};
+pub use crate::{
+    condition::{Condition, Step},
+    connections::Connections,
+};
 
 /// How calls behave in a schedule.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +44,18 @@ pub struct Manners {
     pub offsets_not_raised: bool,
     /// Nobody marks what a failover took back (a mutation).
     pub gaps_not_marked: bool,
+    /// Replication IDs change while servers run.
+    pub identities_change: bool,
+    /// Whatever changes a replication ID is taken for benign (a mutation).
+    pub every_change_benign: bool,
+    /// Fenced calls compare with what the data is called, not with the present replication ID (a mutation).
+    pub fenced_by_name: bool,
+    /// Addresses tell who is primary; they, and servers, may fall silent, and old primaries may serve on for good.
+    pub seeds: bool,
+    /// Who is primary is asked of one address alone (a mutation).
+    pub one_address_asked: bool,
+    /// Readers are not cut off from a server that lost its role (a mutation).
+    pub readers_stay: bool,
 }
 
 /// All servers, and who can reach which.
@@ -40,28 +63,38 @@ pub struct Manners {
 pub struct Network {
     /// What the servers hold.
     pub servers: MemoryBroker,
-    manners: Manners,
+    pub(crate) manners: Manners,
     random: Mutex<fastrand::Rng>,
     slots: Vec<Mutex<Slot>>,
-    ledgers: Vec<Mutex<Ledger>>,
-    written: Vec<Notify>,
+    pub(crate) ledgers: Vec<Mutex<Ledger>>,
+    pub(crate) written: Vec<Notify>,
     /// Until when dispatchers get no answer from a gateway's channel; the gateway itself reads on.
     pub(crate) mute: Mutex<BTreeMap<Incarnation, Instant>>,
+    /// Who tells who is primary; without it everybody knows.
+    pub(crate) seeds: Option<Seeds>,
+    /// Lives that ran out though their primary was there to be reached.
+    needless_deaths: Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+pub(crate) struct Slot {
     lives: u64,
-    old_primary: Option<OldPrimary>,
+    pub(crate) standing: Standing,
+    /// Processes that accept connections and stand still.
+    silent: BTreeSet<String>,
+    pub(crate) old_primary: Option<OldPrimary>,
 }
 
 #[derive(Debug)]
-struct OldPrimary {
-    state: ServerState,
-    writes: u64,
-    skew: i64,
-    until: Instant,
+pub(crate) struct OldPrimary {
+    pub(crate) state: ServerState,
+    pub(crate) writes: u64,
+    pub(crate) skew: i64,
+    pub(crate) until: Instant,
 }
+
+/// How long an old primary serves on that never hears of its successor.
+const FOR_GOOD: Duration = Duration::from_secs(1_000_000);
 
 /// Virtual 2024-11-23, so that offsets look as they do.
 const BASE_MILLISECONDS: u64 = 1_732_377_600_000;
@@ -75,6 +108,14 @@ impl Network {
             ..MemoryOptions::new(partitions, BASE_MILLISECONDS)
         });
         let count = servers.servers();
+        for server in 0..count {
+            // A name of the form that Redis' identities have.
+            let mut state = servers.server_state(server);
+            state.life = Life(format!("life-{server}-0:0").into());
+            state.adopt_life();
+            let life = state.life.clone();
+            servers.replace_server_state(server, state, life, 0);
+        }
         Arc::new(Self {
             servers,
             manners,
@@ -83,6 +124,10 @@ impl Network {
             ledgers: (0..count).map(|_| Mutex::default()).collect(),
             written: (0..count).map(|_| Notify::new()).collect(),
             mute: Mutex::default(),
+            seeds: manners
+                .seeds
+                .then(|| Seeds::new((0..count).map(|server| format!("life-{server}-0")))),
+            needless_deaths: Mutex::default(),
         })
     }
 
@@ -94,7 +139,7 @@ impl Network {
         self.random.lock().usize(..limit.max(1))
     }
 
-    fn latency(&self, factor: u32) -> Duration {
+    pub(crate) fn latency(&self, factor: u32) -> Duration {
         let limit = u64::try_from((self.manners.latency * factor).as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(self.random.lock().u64(..=limit))
     }
@@ -104,9 +149,13 @@ impl Network {
         !self.manners.gaps_not_marked
     }
 
-    /// Whether servers may lose writes.
-    pub(crate) fn loses_writes(&self) -> bool {
-        self.manners.tail > 0
+    /// Whether servers may lose writes, or look as if they had.
+    pub(crate) fn changes_lives(&self) -> bool {
+        self.manners.tail > 0 || self.manners.identities_change
+    }
+
+    pub(crate) fn slot(&self, server: usize) -> MutexGuard<'_, Slot> {
+        self.slots[server].lock()
     }
 
     /// The present life of a server.
@@ -150,6 +199,9 @@ impl Network {
     /// time.
     pub fn fail_over(&self, server: usize, writes_lost: usize, skew: i64, split: bool) {
         let split = (split && !self.manners.split.is_zero()).then(|| {
+            if self.seeds.is_some() && self.chance(2) {
+                return FOR_GOOD;
+            }
             let limit = u64::try_from(self.manners.split.as_millis()).unwrap_or(u64::MAX);
             Duration::from_millis(self.random.lock().u64(1..limit.max(2)))
         });
@@ -158,28 +210,40 @@ impl Network {
 
     /// A replica is promoted that lacks so many writes; the old primary serves the connections it has for a while.
     pub(crate) fn promote(&self, server: usize, writes_lost: usize, skew: i64, split: Option<Duration>) {
-        let mut slot = self.slots[server].lock();
+        let mut slot = self.slot(server);
         slot.lives += 1;
-        let recent = self.servers.recent_states(server);
-        let lost = writes_lost.min(recent.len());
         let present = self.servers.server_state(server);
-        let old_skew = self.servers.skew(server);
+        let former = present.life.clone();
         if let Some(time) = split {
             let until = Instant::now() + time;
             slot.old_primary = Some(OldPrimary {
-                state: present.clone(),
+                state: present,
                 writes: self.ledgers[server].lock().writes,
-                skew: old_skew,
+                skew: self.servers.skew(server),
                 until,
             });
         }
+        let run_id = format!("life-{server}-{}", slot.lives);
+        let life = slot.standing.promoted(&run_id, &former);
+        drop(slot);
+        if let Some(seeds) = &self.seeds {
+            let late = self
+                .chance(2)
+                .then(|| (self.below(3), Duration::from_millis(self.below(1_000) as u64)));
+            seeds.promoted(server, &run_id, late);
+        }
+        self.go_on(server, writes_lost, life, skew);
+    }
+
+    /// A server goes on under another name, and lacks its last writes.
+    pub(crate) fn go_on(&self, server: usize, writes_lost: usize, life: Life, skew: i64) {
+        let recent = self.servers.recent_states(server);
+        let lost = writes_lost.min(recent.len());
         let state = match lost {
-            0 => present,
+            0 => self.servers.server_state(server),
             lost => recent[recent.len() - lost].clone(),
         };
         self.ledgers[server].lock().take_back(lost as u64);
-        let life = Life(format!("life-{server}-{}", slot.lives).into());
-        drop(slot);
         self.servers.replace_server_state(server, state, life, skew);
         if self.manners.offsets_not_raised {
             self.intervene(server, carillon_broker::memory::ServerState::adopt_life);
@@ -199,193 +263,55 @@ impl Network {
         self.ledgers[server].lock().writes
     }
 
-    /// Ends all splits.
+    /// The present primary accepts connections from now on, and answers nothing. Who it is.
+    pub(crate) fn fall_silent(&self, server: usize) -> String {
+        let process = run_id(&self.life(server)).to_owned();
+        self.slot(server).silent.insert(process.clone());
+        process
+    }
+
+    /// What becomes of a call to a process; nothing where it is gone.
+    pub(crate) fn whose(&self, server: usize, process: &str) -> Option<Reached> {
+        let slot = self.slot(server);
+        if slot.silent.contains(process) {
+            return Some(Reached::Silent);
+        }
+        if *run_id(&self.life(server)) == *process {
+            return Some(Reached::Answers(Happened::Present));
+        }
+        let old = slot.old_primary.as_ref()?;
+        let serves = *run_id(&old.state.life) == *process && Instant::now() < old.until;
+        serves.then_some(Reached::Answers(Happened::OldPrimary))
+    }
+
+    /// The name of the data behind an answer.
+    pub(crate) fn life_at(&self, server: usize, happened: Happened) -> Option<Life> {
+        match happened {
+            Happened::Present => Some(self.life(server)),
+            Happened::OldPrimary => self
+                .slot(server)
+                .old_primary
+                .as_ref()
+                .map(|old| old.state.life.clone()),
+        }
+    }
+
+    /// A life ran out though its process ran, and the primary was there to be reached, twice as long as a life lasts.
+    pub(crate) fn died_needlessly(&self, who: &Incarnation) {
+        self.needless_deaths.lock().push(who.to_string());
+    }
+
+    /// Who died so.
+    pub(crate) fn needless_deaths(&self) -> Vec<String> {
+        self.needless_deaths.lock().clone()
+    }
+
+    /// Ends all splits but those of old primaries that never hear of their successors.
     pub fn heal(&self) {
         for slot in &self.slots {
-            slot.lock().old_primary = None;
+            let ends = |old: &mut OldPrimary| old.until < Instant::now() + FOR_GOOD / 2;
+            drop(slot.lock().old_primary.take_if(ends));
         }
         self.unmute();
-    }
-}
-
-/// A process' connections.
-#[derive(Debug)]
-pub struct Connections {
-    pub(crate) network: Arc<Network>,
-    condition: Arc<Condition>,
-    lanes: Mutex<Vec<[Option<Life>; LANES]>>,
-    /// What this process confirmed.
-    pub(crate) losses: Losses,
-}
-
-/// Connections per server: calls of one process take different ones, and so overtake each other.
-const LANES: usize = 3;
-
-/// Where a call happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Happened {
-    Present,
-    OldPrimary,
-}
-
-impl Connections {
-    /// No connection yet.
-    pub fn new(network: &Arc<Network>, condition: &Arc<Condition>) -> Self {
-        let lanes = Mutex::new(vec![Default::default(); network.servers.servers()]);
-        Self {
-            network: Arc::clone(network),
-            condition: Arc::clone(condition),
-            lanes,
-            losses: Losses::new(LogLimits::default(), LossMetrics::default()),
-        }
-    }
-
-    /// A call that only reads.
-    pub(crate) async fn read<R>(
-        &self,
-        server: usize,
-        operation: impl FnOnce(&ServerState, u64) -> R,
-    ) -> Result<R> {
-        self.call(server, false, |state, now, _| operation(state, now))
-            .await
-    }
-
-    /// A call that writes.
-    pub(crate) async fn write<R>(
-        &self,
-        server: usize,
-        operation: impl FnOnce(&mut ServerState, u64) -> R,
-    ) -> Result<R> {
-        self.call(server, true, |state, now, _| operation(state, now))
-            .await
-    }
-
-    pub(crate) async fn call<R>(
-        &self,
-        server: usize,
-        writes: bool,
-        operation: impl FnOnce(&mut ServerState, u64, Happened) -> R,
-    ) -> Result<R> {
-        self.step().await;
-        let lane = self.network.below(LANES);
-        let happens = self.connected(server, lane, writes)?;
-        let losing = self.network.chance(self.network.manners.lost_answers);
-        if losing && self.network.chance(2) {
-            self.break_lane(server, lane);
-            return Err(lost(writes));
-        }
-        let result = self.happen(server, writes, happens, operation);
-        self.step().await;
-        if losing {
-            self.break_lane(server, lane);
-            return Err(lost(writes));
-        }
-        Ok(result)
-    }
-
-    /// Waits as long as a scenario holds this kind of call back.
-    pub(crate) async fn pass(&self, step: Step) {
-        self.condition.pass(step).await;
-    }
-
-    /// Takes time, and stands still while the process does.
-    pub(crate) async fn step(&self) {
-        self.condition.running().await;
-        tokio::time::sleep(self.network.latency(self.condition.slowness)).await;
-        self.condition.running().await;
-    }
-
-    fn break_lane(&self, server: usize, lane: usize) {
-        self.lanes.lock()[server][lane] = None;
-    }
-
-    /// Whether this connection still leads somewhere. One to a server that is primary no more finds out by failing.
-    fn connected(&self, server: usize, lane: usize, writes: bool) -> Result<Happened> {
-        let present = self.network.life(server);
-        let mut lanes = self.lanes.lock();
-        let connection = &mut lanes[server][lane];
-        match connection {
-            Some(life) if *life != present => {
-                let mut slot = self.network.slots[server].lock();
-                let serves = |old: &OldPrimary| old.state.life == *life && Instant::now() < old.until;
-                if slot.old_primary.as_ref().is_some_and(serves) {
-                    return Ok(Happened::OldPrimary);
-                }
-                if slot
-                    .old_primary
-                    .as_ref()
-                    .is_some_and(|old| Instant::now() >= old.until)
-                {
-                    slot.old_primary = None;
-                }
-                *connection = None;
-                Err(lost(writes))
-            }
-            Some(_) => Ok(Happened::Present),
-            None => {
-                *connection = Some(present);
-                Ok(Happened::Present)
-            }
-        }
-    }
-
-    fn happen<R>(
-        &self,
-        server: usize,
-        writes: bool,
-        happens: Happened,
-        operation: impl FnOnce(&mut ServerState, u64, Happened) -> R,
-    ) -> R {
-        let network = &self.network;
-        if happens == Happened::OldPrimary {
-            let mut slot = network.slots[server].lock();
-            if let Some(old) = &mut slot.old_primary {
-                let common = network
-                    .servers
-                    .now(server)
-                    .saturating_add_signed(-network.servers.skew(server));
-                old.writes += u64::from(writes);
-                return operation(&mut old.state, common.saturating_add_signed(old.skew), happens);
-            }
-        }
-        if !writes {
-            // Reads take a copy: its parts are shared, so it costs next to nothing.
-            let now = network.servers.now(server);
-            return operation(&mut network.servers.server_state(server), now, Happened::Present);
-        }
-        network.ledgers[server].lock().writes += 1;
-        let result = network
-            .servers
-            .write(server, |state, now| operation(state, now, Happened::Present));
-        network.written[server].notify_waiters();
-        result
-    }
-
-    /// Looks at the present primary, as a resolver does; connections to older ones are given up. While an old primary
-    /// still answers, the look may be at that one.
-    pub(crate) async fn present_life(&self, server: usize) -> Result<Life> {
-        self.step().await;
-        let monitor = LANES - 1;
-        if self.connected(server, monitor, false)? == Happened::OldPrimary && !self.network.chance(3) {
-            let known = self.lanes.lock()[server][monitor].clone();
-            return known.ok_or_else(|| lost(false));
-        }
-        let life = self.network.life(server);
-        for connection in &mut self.lanes.lock()[server] {
-            if connection.as_ref() != Some(&life) {
-                *connection = None;
-            }
-        }
-        self.step().await;
-        Ok(life)
-    }
-}
-
-fn lost(writes: bool) -> BrokerError {
-    let why = "connection lost".to_owned();
-    if writes {
-        BrokerError::Unknown(why)
-    } else {
-        BrokerError::Unavailable(why)
     }
 }

@@ -23,7 +23,7 @@ pub async fn produce(
     mut random: fastrand::Rng,
 ) {
     let mut known = vec![Offset::ZERO; usize::from(partitions.get())];
-    if broker.loses_writes() {
+    if broker.changes_lives() {
         // It watches on when everything is sent: what is confirmed can be lost later.
         tokio::spawn(broker.clone().watch_losses());
     }

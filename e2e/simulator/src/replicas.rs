@@ -5,7 +5,7 @@ use carillon_broker::{
     losses::{Replica, ReplicationState},
 };
 
-use crate::network::{Connections, Happened};
+use crate::connections::{Connections, Happened};
 
 /// How many writes the shorter of a server's two replicas is behind. It is the one that is promoted: a failover takes back
 /// so many writes at most.
@@ -43,9 +43,9 @@ impl Connections {
         }
     }
 
-    /// A look at a server, as [`Connections::present_life`], that tells what this process confirmed and may have lost.
-    pub(crate) async fn observe(&self, server: usize) -> Result<Life> {
-        let life = self.present_life(server).await?;
+    /// A look at a server, as [`Connections::look`], that tells what this process confirmed and may have lost.
+    pub(crate) async fn observe(&self, server: usize) -> Result<()> {
+        let (_, life) = self.look(server).await?;
         let replication = self.replication(server, &life);
         let servers = &self.network.servers;
         for partition in carillon_broker::Broker::partitions(servers).partitions() {
@@ -53,6 +53,6 @@ impl Connections {
                 self.losses.observed(partition, &life, Some(&replication));
             }
         }
-        Ok(life)
+        Ok(())
     }
 }

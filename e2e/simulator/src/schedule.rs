@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use carillon_model::{MessageId, Offset, PartitionCount, Room, policy::Policy};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use crate::{
     audit::{Audit, Violation},
@@ -48,6 +51,8 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 }
 
 pub(crate) const CLIENTS: usize = 3;
+/// How long producers are waited for when faults are over.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Schedule {
     pub(crate) setting: Setting,
@@ -62,6 +67,10 @@ pub(crate) struct Schedule {
     pub(crate) lame: bool,
     numbers: usize,
     pub(crate) failovers: u32,
+    /// Whether servers may lose writes; then a needless `false` proves nothing.
+    pub(crate) loses_writes: bool,
+    /// Primaries that fell silent, and when each is replaced.
+    pub(crate) silent: std::collections::BTreeMap<usize, Instant>,
     /// When each server failed over last.
     pub(crate) failed_over: std::collections::BTreeMap<usize, Instant>,
 }
@@ -90,6 +99,7 @@ impl Schedule {
     pub(crate) fn new(mix: Mix, seed: u64, mutation: Option<Mutation>, trace: bool) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let partitions = PartitionCount::new(if random.u8(..4) == 0 { 2 } else { 1 }).expect("in range");
+        let loses_writes = mix.loses_writes() && !(mix.has(Fault::PromotedBack) && random.bool());
         let manners = Manners {
             latency: Duration::from_millis(8),
             lost_answers: if mix.has(Fault::LostAnswers) { 50 } else { 0 },
@@ -98,17 +108,22 @@ impl Schedule {
             } else {
                 Duration::ZERO
             },
-            tail: if mix.loses_writes() { 25 } else { 0 },
+            tail: if loses_writes { 25 } else { 0 },
             offsets_not_raised: mutation == Some(Mutation::OffsetsNotRaised),
             gaps_not_marked: matches!(
                 mutation,
                 // Without raises nobody can tell what was taken back.
                 Some(Mutation::GapsNotMarked | Mutation::OffsetsNotRaised)
             ),
+            identities_change: mix.has(Fault::FirstReplica),
+            every_change_benign: mutation == Some(Mutation::EveryChangeBenign),
+            fenced_by_name: mutation == Some(Mutation::FencedByName),
+            seeds: mix.has(Fault::SilentAddress),
+            one_address_asked: mutation == Some(Mutation::OneAddressAsked),
+            readers_stay: mutation == Some(Mutation::ReadersStay),
         };
         let network = Network::new(partitions, manners, fastrand::Rng::with_seed(random.u64(..)));
-        let enough =
-            !mix.loses_writes() && random.bool() || matches!(mix.name, "calm" | "churn" | "slow-readers");
+        let enough = !loses_writes && random.bool() || matches!(mix.name, "calm" | "churn" | "slow-readers");
         let (_, policy) = watch::channel(Arc::new(policy(enough)));
         let lame = random.u8(..10) < 6;
         Self {
@@ -128,6 +143,8 @@ impl Schedule {
             lame,
             numbers: 0,
             failovers: 0,
+            loses_writes,
+            silent: std::collections::BTreeMap::new(),
             failed_over: std::collections::BTreeMap::new(),
         }
     }
@@ -199,7 +216,9 @@ impl Schedule {
             self.act();
         }
         self.calm_down();
-        while producers.join_next().await.is_some() {}
+        let taken = async { while producers.join_next().await.is_some() {} };
+        // A broken rule may leave a producer without an answer for good.
+        let _ = timeout(PATIENCE, taken).await;
         let drained = self.drained().await;
         self.finish(drained, CLIENTS).await
     }
@@ -238,6 +257,7 @@ impl Schedule {
     pub(crate) fn calm_down(&mut self) {
         self.note(|| "quiet".to_owned());
         self.setting.network.heal();
+        self.replace_silent(true);
         self.resume_dispatchers();
         for gateway in &self.gateways {
             gateway.condition.stall(false);
@@ -280,8 +300,18 @@ impl Schedule {
     /// all of these clients, counted from the first.
     pub(crate) async fn finish(mut self, drained: bool, clients: usize) -> Verdict {
         let lost = self.setting.network.ever_lost();
-        let judge_falses = !self.setting.mix.loses_writes() && self.keeps_enough();
+        let judge_falses = !self.loses_writes && self.keeps_enough();
         let mut violations = self.audit.violations(clients, &self.rooms, &lost, judge_falses);
+        violations.extend(
+            self.setting
+                .network
+                .needless_deaths()
+                .into_iter()
+                .map(|who| Violation {
+                    promise: "alive",
+                    detail: format!("{who} was declared dead, and its primary was there to be reached"),
+                }),
+        );
         if !drained {
             violations.push(Violation {
                 promise: "liveness",
@@ -318,7 +348,7 @@ impl Schedule {
         let mut known = vec![Offset::ZERO; usize::from(self.partitions().get())];
         for (number, room) in self.rooms.clone().iter().enumerate() {
             let (partitions, random) = (self.partitions(), &mut self.random);
-            producer::send(
+            let sent = producer::send(
                 &broker,
                 partitions,
                 &self.audit,
@@ -327,8 +357,13 @@ impl Schedule {
                 room,
                 &mut known,
                 random,
-            )
-            .await;
+            );
+            if timeout(PATIENCE, sent).await.is_err() {
+                return vec![Violation {
+                    promise: "liveness",
+                    detail: format!("a message to {room:?} is not taken"),
+                }];
+            }
         }
         let wanted: Vec<MessageId> = (0..self.rooms.len())
             .map(|number| MessageId::of_idempotency_key("last", &format!("last.{number}")))

@@ -14,6 +14,8 @@ use carillon_simulator::{Mix, Mutation, Scenario, mix::MIXES, run, run_directed}
 
 /// Schedules of each mix. `SIMULATED_SCHEDULES` sets another number.
 const SCHEDULES: u64 = 2_000;
+/// Mixes whose schedules take longest: three quarters of the number.
+const LONG: [&str; 2] = ["identities", "old-primaries"];
 
 fn schedules() -> u64 {
     std::env::var("SIMULATED_SCHEDULES")
@@ -36,6 +38,9 @@ fn every_schedule_keeps_every_promise() {
                 return;
             }
             let mix = MIXES[usize::try_from(place).unwrap()];
+            if LONG.contains(&mix.name) && seed >= each * 3 / 4 {
+                continue;
+            }
             if let Some(first) = run(mix, seed, None, false).violations.first() {
                 let line = format!("{} {seed}: {}: {}", mix.name, first.promise, first.detail);
                 broken.lock().unwrap().push(line);
@@ -57,7 +62,13 @@ fn every_schedule_keeps_every_promise() {
 /// A schedule is its seed: the same one gives the same trace to the letter.
 #[test]
 fn a_seed_replays_exactly() {
-    for name in ["all", "partitions-fail-over", "gateways"] {
+    for name in [
+        "all",
+        "partitions-fail-over",
+        "gateways",
+        "identities",
+        "old-primaries",
+    ] {
         let mix = *Mix::named(name).unwrap();
         for seed in 0..5 {
             let (one, two) = (run(mix, seed, None, true), run(mix, seed, None, true));
@@ -86,6 +97,10 @@ const CAUGHT: [(Mutation, &str, u64); Mutation::ALL.len() - DIRECTED.len()] = [
     (Mutation::AlwaysFalse, "calm", 0),
     (Mutation::FalseInsteadOfReplay, "calm", 3),
     (Mutation::GapsNotMarked, "partitions-fail-over", 0),
+    (Mutation::EveryChangeBenign, "identities", 24),
+    (Mutation::FencedByName, "identities", 51),
+    (Mutation::OneAddressAsked, "old-primaries", 4),
+    (Mutation::ReadersStay, "old-primaries", 2),
 ];
 
 #[test]

@@ -17,7 +17,10 @@ use carillon_model::{Message, Offset, Partition, PartitionCount, Room, wire};
 use prost::Message as _;
 use tokio::time::{Instant, timeout};
 
-use crate::network::{Condition, Connections, Network, Step};
+use crate::{
+    network::{Condition, Connections, Network, Step},
+    own_lane::OwnLane,
+};
 
 /// One process' way to the servers.
 #[derive(Clone, Debug)]
@@ -29,8 +32,8 @@ impl SimulatedBroker {
         Self(Arc::new(Connections::new(network, condition)))
     }
 
-    pub(crate) fn loses_writes(&self) -> bool {
-        self.0.network.loses_writes()
+    pub(crate) fn changes_lives(&self) -> bool {
+        self.0.network.changes_lives()
     }
 
     pub(crate) fn connections(&self) -> &Connections {
@@ -99,6 +102,7 @@ impl Queue for SimulatedBroker {
         Ok(Box::new(SimulatedQueueReader {
             broker: self.clone(),
             partition,
+            lane: OwnLane::default(),
         }))
     }
 
@@ -107,6 +111,10 @@ impl Queue for SimulatedBroker {
         if !record.entries.is_empty() {
             self.0.pass(Step::Record).await;
         }
+        let record = Record {
+            life: self.0.present(&record.life),
+            ..record
+        };
         self.0
             .write(server, |state, now| ops::record::record(state, now, &record))
             .await?
@@ -124,6 +132,7 @@ impl Queue for SimulatedBroker {
         if !parked.is_empty() {
             self.0.pass(Step::Park).await;
         }
+        let life = &self.0.present(life);
         self.0
             .write(server, |state, now| {
                 let trimmed = ops::queue::trim(state, now, partition, token, life, upto);
@@ -143,6 +152,7 @@ impl Queue for SimulatedBroker {
         gateways: &[Incarnation],
     ) -> Result<Fenced<()>> {
         let server = self.of_partition(partition);
+        let life = &self.0.present(life);
         self.0
             .write(server, |state, now| {
                 ops::queue::unpark(state, now, partition, token, life, gateways)
@@ -215,6 +225,7 @@ impl SimulatedBroker {
     pub(crate) async fn watch_losses(self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
+            let _ = self.0.discover().await;
             for server in 0..self.0.network.servers.servers() {
                 // A server that does not answer is looked at the next time.
                 let _ = self.0.observe(server).await;
@@ -245,18 +256,21 @@ fn message_id(entry: &Bytes) -> Option<carillon_model::MessageId> {
 struct SimulatedQueueReader {
     broker: SimulatedBroker,
     partition: Partition,
+    lane: OwnLane,
 }
 
 #[async_trait]
 impl QueueReader for SimulatedQueueReader {
     async fn read_head(&mut self, token: FencingToken, limit: usize) -> Result<HeadRead> {
         let (server, partition) = (self.broker.of_partition(self.partition), self.partition);
-        self.broker
-            .0
+        let connections = &self.broker.0;
+        let mut read = connections
             .read(server, |state, now| {
                 ops::queue::read_head(state, now, partition, token, limit)
             })
-            .await
+            .await?;
+        read.life = connections.resolve(server, read.life).await;
+        Ok(read)
     }
 
     async fn read_after(&mut self, after: Offset, limit: usize, block: Duration) -> Result<QueueRead> {
@@ -266,8 +280,9 @@ impl QueueReader for SimulatedQueueReader {
             let read = |state: &carillon_broker::memory::ServerState, now| {
                 ops::queue::read_after(state, now, partition, after, limit)
             };
-            let read = self.broker.0.read(server, read).await?;
+            let mut read = self.broker.0.read_on(&mut self.lane, server, read).await?;
             if !read.items.is_empty() || !self.broker.wait_for_write(server, until).await {
+                read.life = self.broker.0.resolve(server, read.life).await;
                 return Ok(read);
             }
         }
@@ -300,11 +315,12 @@ impl Rooms for SimulatedBroker {
     ) -> Result<RoomsState> {
         let server = self.of_partition(partition);
         self.0.pass(Step::AddRoutes).await;
-        self.0
-            .write(server, |state, now| {
-                ops::rooms::add_routes(state, now, partition, rooms, route)
-            })
-            .await?
+        let added = self.0.write(server, |state, now| {
+            ops::rooms::add_routes(state, now, partition, rooms, route)
+        });
+        let mut state = added.await??;
+        state.partition.life = self.0.resolve(server, state.partition.life).await;
+        Ok(state)
     }
 
     async fn remove_routes(&self, partition: Partition, rooms: &[Room], route: &Incarnation) -> Result<()> {
@@ -318,20 +334,22 @@ impl Rooms for SimulatedBroker {
 
     async fn read_history(&self, room: &Room, query: HistoryQuery) -> Result<HistoryPage> {
         let (partition, server) = self.of_room(room);
-        self.0
-            .read(server, |state, now| {
-                ops::rooms::read_history(state, now, partition, room, query)
-            })
-            .await
+        let read = self.0.read(server, |state, now| {
+            ops::rooms::read_history(state, now, partition, room, query)
+        });
+        let mut page = read.await?;
+        page.partition.life = self.0.resolve(server, page.partition.life).await;
+        Ok(page)
     }
 
     async fn read_newest(&self, room: &Room, query: NewestQuery) -> Result<NewestPage> {
         let (partition, server) = self.of_room(room);
-        self.0
-            .read(server, |state, now| {
-                ops::rooms::read_newest(state, now, partition, room, query)
-            })
-            .await
+        let read = self.0.read(server, |state, now| {
+            ops::rooms::read_newest(state, now, partition, room, query)
+        });
+        let mut page = read.await?;
+        page.partition.life = self.0.resolve(server, page.partition.life).await;
+        Ok(page)
     }
 }
 
@@ -353,6 +371,7 @@ impl Channels for SimulatedBroker {
             broker: self.clone(),
             gateway: gateway.clone(),
             position: Offset::ZERO,
+            lane: OwnLane::default(),
         }))
     }
 }
@@ -361,6 +380,7 @@ struct SimulatedChannelReader {
     broker: SimulatedBroker,
     gateway: Incarnation,
     position: Offset,
+    lane: OwnLane,
 }
 
 #[async_trait]
@@ -371,11 +391,11 @@ impl ChannelReader for SimulatedChannelReader {
         loop {
             self.broker.0.pass(Step::ReadChannel).await;
             let (gateway, position) = (&self.gateway, self.position);
-            let read = self.broker.0.read(server, |state, _| {
+            let read = self.broker.0.read_on(&mut self.lane, server, |state, _| {
                 let unread = ops::channels::read_channel(state, gateway, position, limit);
                 (unread, ops::channels::has_read_entries(state, gateway, position))
             });
-            let ((read, reached), trim) = read.await?;
+            let ((mut read, reached), trim) = read.await?;
             if trim && !read.lost {
                 let trimmed = self.broker.0.write(server, |state, _| {
                     ops::channels::trim_channel(state, gateway, position);
@@ -384,6 +404,7 @@ impl ChannelReader for SimulatedChannelReader {
             }
             if read.lost || !read.items.is_empty() || !self.broker.wait_for_write(server, until).await {
                 self.position = reached;
+                read.life = self.broker.0.resolve(server, read.life).await;
                 return Ok(read);
             }
         }

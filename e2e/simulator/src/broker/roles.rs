@@ -40,11 +40,22 @@ impl Membership for SimulatedBroker {
 
     async fn renew(&self, incarnation: &Incarnation, alive_for: Duration) -> Result<bool> {
         let server = self.of_incarnation(incarnation);
-        self.0
+        let lives = self
+            .0
             .write(server, |state, now| {
                 ops::membership::renew(state, now, incarnation, alive_for)
             })
-            .await
+            .await?;
+        let long = alive_for * 2;
+        let network = &self.0.network;
+        if !lives
+            && network.seeds.is_some()
+            && self.0.condition.runs_for(long)
+            && network.slot(server).standing.stands_for(long)
+        {
+            network.died_needlessly(incarnation);
+        }
+        Ok(lives)
     }
 
     async fn report(&self, member: &Member) -> Result<()> {
@@ -137,11 +148,10 @@ impl Presence for SimulatedBroker {
         statements: &[PresenceStatement],
     ) -> Result<Life> {
         let server = self.of_partition(partition);
-        self.0
-            .write(server, |state, now| {
-                ops::presence::state_presence(state, now, partition, gateway, number, statements)
-            })
-            .await?
+        let stated = self.0.write(server, |state, now| {
+            ops::presence::state_presence(state, now, partition, gateway, number, statements)
+        });
+        Ok(self.0.resolve(server, stated.await??).await)
     }
 
     async fn read_presence(
@@ -150,11 +160,12 @@ impl Presence for SimulatedBroker {
         rooms: &[(Room, Option<PresenceVersion>)],
     ) -> Result<PresenceRead> {
         let server = self.of_partition(partition);
-        self.0
-            .read(server, |state, now| {
-                ops::presence::read_presence(state, now, partition, rooms)
-            })
-            .await
+        let read = self.0.read(server, |state, now| {
+            ops::presence::read_presence(state, now, partition, rooms)
+        });
+        let mut read = read.await?;
+        read.life = self.0.resolve(server, read.life).await;
+        Ok(read)
     }
 
     async fn forget_presence(&self, partition: Partition, rooms: &[Room], dead: &Incarnation) -> Result<()> {
@@ -193,11 +204,14 @@ impl Leases for SimulatedBroker {
         known: Offset,
     ) -> Result<Option<PartitionGrant>> {
         let server = self.of_partition(partition);
-        self.0
-            .write(server, |state, now| {
-                ops::leases::acquire_partition(state, now, partition, owner, lasts, known)
-            })
-            .await
+        let acquired = self.0.write(server, |state, now| {
+            ops::leases::acquire_partition(state, now, partition, owner, lasts, known)
+        });
+        let Some(mut grant) = acquired.await? else {
+            return Ok(None);
+        };
+        grant.life = self.0.resolve(server, grant.life).await;
+        Ok(Some(grant))
     }
 
     async fn acquire_list(&self, list: &str, owner: &Incarnation, lasts: Duration) -> Result<Option<Grant>> {
@@ -258,6 +272,7 @@ impl DeadLetters for SimulatedBroker {
         reason: &str,
     ) -> Result<Fenced<()>> {
         let server = self.of_partition(partition);
+        let life = &self.0.present(life);
         self.0
             .write(server, |state, now| {
                 ops::dead_letters::bury_head(state, now, partition, token, life, head, reason)
@@ -354,10 +369,7 @@ impl Inspection for SimulatedBroker {
 #[async_trait]
 impl Health for SimulatedBroker {
     async fn lives(&self, channel: Option<&Incarnation>) -> Result<Lives> {
-        let mut lives = Vec::new();
-        for server in 0..self.0.network.servers.servers() {
-            lives.push(self.0.present_life(server).await?);
-        }
+        let (lives, problem) = self.0.survey().await?;
         Ok(Lives {
             partitions: self
                 .partitions()
@@ -365,7 +377,7 @@ impl Health for SimulatedBroker {
                 .map(|partition| lives[self.of_partition(partition)].clone())
                 .collect(),
             channel: channel.map(|gateway| lives[self.of_incarnation(gateway)].clone()),
-            problem: None,
+            problem,
         })
     }
 

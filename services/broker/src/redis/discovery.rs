@@ -1,20 +1,17 @@
-//! Asks sentinels or cluster nodes who is primary.
-//!
-//! Several addresses are asked at once, because one of them may accept connections and never answer. The first good
-//! answer starts a short grace time in which others may contradict it; the one with the highest epoch wins, so that a
-//! sentinel or a node that was cut off does not lead back to an old primary.
+//! Asks sentinels or cluster nodes who is primary, each on a connection that is kept ([`asking`](super::asking) decides whom to
+//! believe).
 
 use std::{sync::Arc, time::Duration};
 
 use deadpool_redis::redis::{AsyncConnectionConfig, Pipeline, Value, aio::MultiplexedConnection, pipe};
-use futures::stream::{FuturesUnordered, StreamExt as _};
 use indexmap::{IndexMap, IndexSet};
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::{
     Mode, RedisMetrics,
     addresses::{join, split},
+    asking::{Answer, HighestEpoch, Ranges, ask_all},
     classify::{Verdict, classify},
     clients::{Clients, Kind},
     reply,
@@ -22,23 +19,8 @@ use super::{
 };
 use crate::{BrokerError, Result};
 
-/// How long others may contradict the first good answer, and how long the preferred ones are alone.
-const GRACE: Duration = Duration::from_millis(200);
 /// Cluster nodes that are asked at first.
 const PREFERRED_NODES: usize = 3;
-/// An answer of a lower epoch than one seen within this time is not believed.
-const EPOCH_KEPT: Duration = Duration::from_secs(600);
-
-/// The last slot of each range, in order, and the address of its primary.
-pub(super) type Ranges = Vec<(u16, String)>;
-
-/// One address' answer.
-#[derive(Clone, Debug)]
-struct Answer {
-    ranges: Ranges,
-    /// `None` if access rules do not let us ask.
-    epoch: Option<u64>,
-}
 
 /// Asks who is primary, and remembers who answered.
 pub(super) struct Discovery {
@@ -52,8 +34,7 @@ pub(super) struct Discovery {
     metrics: RedisMetrics,
     /// Who gave the last good answer.
     answered: Mutex<Option<String>>,
-    /// The highest epoch, and when it was last seen.
-    highest: Mutex<Option<(u64, Instant)>>,
+    highest: HighestEpoch,
 }
 
 impl Discovery {
@@ -72,7 +53,7 @@ impl Discovery {
             connections: Mutex::default(),
             metrics,
             answered: Mutex::default(),
-            highest: Mutex::default(),
+            highest: HighestEpoch::default(),
         }
     }
 
@@ -95,62 +76,13 @@ impl Discovery {
         self.connections
             .lock()
             .retain(|address, _| addresses.contains(address));
-        let mut silent: IndexSet<String> = addresses.iter().cloned().collect();
-        let mut waiting = addresses.into_iter();
-        let mut asked: FuturesUnordered<_> = waiting
-            .by_ref()
-            .take(preferred)
-            .map(|address| self.ask(address))
-            .collect();
-        let mut hedge_at = Some(Instant::now() + GRACE);
-        let mut best: Option<(String, Answer)> = None;
-        let mut decide_at: Option<Instant> = None;
-        let mut problem: Option<BrokerError> = None;
-        loop {
-            if asked.is_empty() {
-                // Everybody who was asked has answered or failed.
-                if best.is_none() {
-                    asked.extend(waiting.by_ref().map(|address| self.ask(address)));
-                }
-                if asked.is_empty() {
-                    break;
-                }
-            }
-            tokio::select! {
-                biased;
-                Some((address, answer)) = asked.next() => {
-                    silent.swap_remove(&address);
-                    match answer {
-                        Ok(answer) => {
-                            decide_at.get_or_insert_with(|| Instant::now() + GRACE);
-                            if best.as_ref().is_none_or(|(_, best)| best.epoch < answer.epoch) {
-                                best = Some((address, answer));
-                            }
-                        }
-                        Err(error) => problem = Some(worse(problem, error)),
-                    }
-                }
-                () = at(decide_at.or(hedge_at)) => {
-                    if decide_at.is_some() {
-                        break;
-                    }
-                    hedge_at = None;
-                    asked.extend(waiting.by_ref().map(|address| self.ask(address)));
-                }
-            }
-        }
-        // Those who were not asked keep their connection. One that does not answer gets a new one next time.
-        for address in waiting {
-            silent.swap_remove(&address);
-        }
-        self.give_up(&silent);
-        match best {
-            Some((address, answer)) => self.believe(address, answer),
-            None => {
-                Err(problem
-                    .unwrap_or_else(|| BrokerError::Unavailable("no address of Redis is set".to_owned())))
-            }
-        }
+        let asked = ask_all(addresses, preferred, |address| self.ask(address)).await;
+        // One that does not answer gets a new connection next time.
+        self.give_up(&asked.silent);
+        let (address, answer) = asked.best?;
+        self.highest.believe(&address, &answer)?;
+        *self.answered.lock() = Some(address);
+        Ok(answer.ranges)
     }
 
     fn give_up(&self, silent: &IndexSet<String>) {
@@ -159,25 +91,6 @@ impl Discovery {
             connections.swap_remove(address);
             self.metrics.look(false);
         }
-    }
-
-    /// Takes the best answer, unless a newer state was seen lately.
-    fn believe(&self, address: String, answer: Answer) -> Result<Ranges> {
-        let now = Instant::now();
-        let mut highest = self.highest.lock();
-        if let Some(epoch) = answer.epoch {
-            if let Some((before, seen)) = *highest
-                && epoch < before
-                && now.duration_since(seen) < EPOCH_KEPT
-            {
-                return Err(BrokerError::Unavailable(format!(
-                    "{address} is behind the others: it tells of epoch {epoch}, {before} was seen before"
-                )));
-            }
-            *highest = Some((epoch, now));
-        }
-        *self.answered.lock() = Some(address);
-        Ok(answer.ranges)
     }
 
     async fn ask(&self, address: String) -> (String, Result<Answer>) {
@@ -337,21 +250,6 @@ fn of_another_kind(address: &str, error: BrokerError, otherwise: &str) -> Broker
     }
 }
 
-/// What to tell where several addresses failed: what can be mended by settings comes first.
-fn worse(before: Option<BrokerError>, error: BrokerError) -> BrokerError {
-    match before {
-        Some(before @ BrokerError::Misconfigured(_)) => before,
-        _ => error,
-    }
-}
-
-async fn at(when: Option<Instant>) {
-    match when {
-        Some(when) => sleep_until(when).await,
-        None => std::future::pending().await,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,39 +278,5 @@ mod tests {
             (answer.ranges, answer.epoch),
             (vec![(u16::MAX, "10.0.0.7:6379".to_owned())], None)
         );
-    }
-
-    fn discovery() -> Discovery {
-        let options = super::super::RedisOptions::new(
-            "redis://127.0.0.1:1",
-            carillon_model::PartitionCount::new(1).unwrap(),
-        );
-        let clients = Arc::new(Clients::new(&options).unwrap());
-        Discovery::new(
-            Mode::Cluster,
-            clients,
-            Vec::new(),
-            Duration::from_secs(2),
-            RedisMetrics::new().unwrap(),
-        )
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_is_behind_is_not_believed_for_a_while() {
-        let discovery = discovery();
-        let answer = |port: u16, epoch| Answer {
-            ranges: vec![(u16::MAX, format!("redis:{port}"))],
-            epoch: Some(epoch),
-        };
-        assert!(discovery.believe("a".to_owned(), answer(1, 4)).is_ok());
-        let error = discovery
-            .believe("b".to_owned(), answer(2, 3))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("b is behind"), "{error}");
-        assert!(discovery.believe("b".to_owned(), answer(2, 5)).is_ok());
-        tokio::time::advance(EPOCH_KEPT).await;
-        let reset = discovery.believe("c".to_owned(), answer(3, 0));
-        assert!(reset.is_ok(), "sentinels that were set up anew count from 0");
     }
 }

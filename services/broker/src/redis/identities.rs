@@ -2,7 +2,7 @@
 //!
 //! The replication ID of a primary changes without a loss when its first replica attaches, and when none was attached
 //! for `repl-backlog-ttl`. Such a benign change must not look like a failover. It can be told from one only by a
-//! process that looked at the server a moment before; the table is in docs/redis.md.
+//! process that looked at the server a moment before; the table is in docs/redis.md. Pure, so that the simulator runs it too.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{RedisMetrics, server_identity::ServerIdentity};
+use super::server_identity::ServerIdentity;
 use crate::Life;
 
 /// A change is judged benign only within this time after the last look.
@@ -29,23 +29,49 @@ struct Known {
     seen: Instant,
 }
 
+/// What a look at a primary has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// What its data is called.
+    pub life: Life,
+    /// How its replication ID changed since the last look, if it did and its process is the same.
+    pub change: Option<Change>,
+}
+
+/// What another replication ID of a running server means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing was lost: a first replica attached, or the backlog expired.
+    Benign,
+    /// The server was demoted and promoted again, or may have been.
+    Failover,
+}
+
 /// The servers this process has looked at, by `run_id`.
 #[derive(Debug)]
-pub(super) struct Identities {
+pub struct Identities {
     known: Mutex<IndexMap<String, Known>>,
-    metrics: RedisMetrics,
+    judged_within: Duration,
+}
+
+impl Default for Identities {
+    fn default() -> Self {
+        Self::judging_within(JUDGED_WITHIN)
+    }
 }
 
 impl Identities {
-    pub(super) fn new(metrics: RedisMetrics) -> Self {
+    /// No server is known yet. A change is judged benign only within this time after the last look; half a
+    /// `repl-backlog-ttl` at most.
+    pub fn judging_within(judged_within: Duration) -> Self {
         Self {
             known: Mutex::default(),
-            metrics,
+            judged_within,
         }
     }
 
-    /// Takes in what a look at a primary has shown at a moment, and says what its data is called.
-    pub(super) fn observe(&self, identity: &ServerIdentity, seen: Instant) -> Life {
+    /// Takes in what a look at a primary has shown at a moment.
+    pub fn observe(&self, identity: &ServerIdentity, seen: Instant) -> Observed {
         let mut known = self.known.lock();
         known.retain(|_, server| seen.duration_since(server.seen) < FORGOTTEN_AFTER);
         let life = Life(identity.text().into());
@@ -56,20 +82,18 @@ impl Identities {
                 seen,
             };
             known.insert(identity.run_id.clone(), server);
-            return life;
+            return Observed { life, change: None };
         };
-        let recent = seen.duration_since(server.seen) < JUDGED_WITHIN;
+        let recent = seen.duration_since(server.seen) < self.judged_within;
         server.seen = seen.max(server.seen);
         if server.replication_ids.last() == Some(&identity.replication_id) {
-            return server.life.clone();
+            return Observed {
+                life: server.life.clone(),
+                change: None,
+            };
         }
         let benign = recent && identity.promoted_from.is_none();
-        self.metrics.replication_id_changed(benign);
         if benign {
-            tracing::info!(
-                replication_id = identity.replication_id,
-                "the replication ID changed without a failover: a first replica attached, or its backlog expired"
-            );
             if server.replication_ids.len() >= ALIASES {
                 server.replication_ids.remove(0);
             }
@@ -78,12 +102,15 @@ impl Identities {
             server.life = life;
         }
         server.replication_ids.push(identity.replication_id.clone());
-        server.life.clone()
+        Observed {
+            life: server.life.clone(),
+            change: Some(if benign { Change::Benign } else { Change::Failover }),
+        }
     }
 
     /// What the data is called that a server with this identity (`run_id:replication ID`) answered from; `None` if no
     /// look has shown that identity yet.
-    pub(super) fn resolve(&self, identity: &str) -> Option<Life> {
+    pub fn resolve(&self, identity: &str) -> Option<Life> {
         let (run_id, replication_id) = identity.split_once(':')?;
         let known = self.known.lock();
         let server = known.get(run_id)?;
@@ -92,7 +119,7 @@ impl Identities {
     }
 
     /// The identity that the server of this data has at present, as scripts compare it.
-    pub(super) fn present(&self, life: &Life) -> String {
+    pub fn present(&self, life: &Life) -> String {
         let known = self.known.lock();
         let run_id = life.0.split_once(':').map_or("", |(run_id, _)| run_id);
         let server = known.get(run_id).filter(|server| server.life == *life);
@@ -123,11 +150,11 @@ mod tests {
 
     /// Two looks at a server, some seconds apart: is the data the same?
     fn same(first: &ServerIdentity, second: &ServerIdentity, seconds: u64) -> bool {
-        let identities = Identities::new(RedisMetrics::new().unwrap());
+        let identities = Identities::default();
         let start = Instant::now();
         let before = identities.observe(first, start);
         let after = identities.observe(second, start + Duration::from_secs(seconds));
-        before == after
+        before.life == after.life
     }
 
     #[test]
@@ -170,11 +197,12 @@ mod tests {
 
     #[test]
     fn answers_under_the_old_and_the_new_id_mean_the_same_after_a_benign_change() {
-        let identities = Identities::new(RedisMetrics::new().unwrap());
+        let identities = Identities::default();
         let start = Instant::now();
-        let life = identities.observe(&primary("r", "x", None), start);
+        let life = identities.observe(&primary("r", "x", None), start).life;
         assert_eq!(identities.resolve("r:y"), None, "nobody has looked yet");
-        identities.observe(&primary("r", "y", None), start + Duration::from_secs(1));
+        let benign = identities.observe(&primary("r", "y", None), start + Duration::from_secs(1));
+        assert_eq!(benign.change, Some(Change::Benign));
         assert_eq!(identities.resolve("r:x"), Some(life.clone()));
         assert_eq!(identities.resolve("r:y"), Some(life.clone()));
         assert_eq!(
@@ -182,7 +210,8 @@ mod tests {
             "r:y",
             "scripts compare with what the server says now"
         );
-        identities.observe(&primary("r", "z", Some("y")), start + Duration::from_secs(2));
+        let failover = identities.observe(&primary("r", "z", Some("y")), start + Duration::from_secs(2));
+        assert_eq!(failover.change, Some(Change::Failover));
         assert_eq!(identities.resolve("r:y"), None);
         assert_eq!(
             identities.present(&life),

@@ -8,7 +8,7 @@
 //! - [`addresses`], [`clients`]: how servers are connected to
 //! - [`node`]: one server's connections
 //! - [`server_identity`], [`identities`]: whose data an answer is, and which changes of it are failovers
-//! - [`discovery`], [`topology`]: which server holds a slot
+//! - [`asking`], [`discovery`], [`topology`]: which server holds a slot
 //! - [`call`]: one call, with the redirections after which nothing was executed
 //! - [`own_lane`]: reads that wait, cut off when their key moves
 //! - [`scripts`]: what runs inside Redis, each a file in `scripts/`
@@ -17,6 +17,7 @@
 //! - the rest: the broker's traits, by role
 
 mod addresses;
+mod asking;
 mod call;
 mod channels;
 mod classify;
@@ -56,10 +57,13 @@ use std::sync::{
 
 use carillon_model::PartitionCount;
 
+pub use asking::{Answer, Asked, HighestEpoch, Ranges, ask_all};
 pub use diagnosis::Finding;
 pub use foreign::ForeignKeys;
+pub use identities::{Change, Identities, Observed};
 pub use metrics::RedisMetrics;
 pub use options::{Mode, RedisOptions};
+pub use server_identity::ServerIdentity;
 
 use self::{call::Call, keys::Keys, topology::Topology};
 use crate::{

@@ -5,17 +5,17 @@ use crate::losses::ReplicationState;
 
 /// What `INFO server replication` says of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ServerIdentity {
+pub struct ServerIdentity {
     /// Of the process: it never changes while the process runs.
-    pub(super) run_id: String,
+    pub run_id: String,
     /// Whether it is a primary. A demoted primary may keep its replication ID and answer old data.
-    pub(super) is_primary: bool,
+    pub is_primary: bool,
     /// Of the data: it changes with a promotion, a restart, and when the first replica attaches.
-    pub(super) replication_id: String,
+    pub replication_id: String,
     /// The replication ID before the last promotion, and the first byte of it that this server does not have.
-    pub(super) promoted_from: Option<(String, u64)>,
+    pub promoted_from: Option<(String, u64)>,
     /// How far its replicas are.
-    pub(super) replication: ReplicationState,
+    pub replication: ReplicationState,
 }
 
 impl ServerIdentity {
@@ -36,7 +36,7 @@ impl ServerIdentity {
     }
 
     /// Process and data in one text, as the scripts write it.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         format!("{}:{}", self.run_id, self.replication_id)
     }
 }

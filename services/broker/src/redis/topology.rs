@@ -12,9 +12,10 @@ use tokio::{
 
 use super::{
     Mode, RedisMetrics, RedisOptions,
+    asking::Ranges,
     clients::{Clients, Kind},
-    discovery::{Discovery, Ranges},
-    identities::Identities,
+    discovery::Discovery,
+    identities::{Change, Identities},
     node::{Node, NodeOptions},
     requirements::IS_A_CLUSTER,
 };
@@ -89,7 +90,7 @@ impl Topology {
                 metrics.clone(),
             ),
             clients,
-            identities: Identities::new(metrics.clone()),
+            identities: Identities::default(),
             node_options: NodeOptions {
                 connections: options.connections,
                 timeout: options.timeout,
@@ -269,12 +270,23 @@ impl Topology {
         self.node_options.metrics.look(identity.is_ok());
         match identity {
             Ok(identity) => {
-                let life = self.identities.observe(&identity, seen);
+                let observed = self.identities.observe(&identity, seen);
+                if let Some(change) = observed.change {
+                    self.node_options
+                        .metrics
+                        .replication_id_changed(change == Change::Benign);
+                }
+                if observed.change == Some(Change::Benign) {
+                    tracing::info!(
+                        replication_id = identity.replication_id,
+                        "the replication ID changed without a failover: a first replica attached, or its backlog expired"
+                    );
+                }
                 let server = Surveyed {
                     identity: Life(identity.text().into()),
                     replication: identity.replication,
                 };
-                Ok((life, server))
+                Ok((observed.life, server))
             }
             Err(error) => {
                 node.forget_control();
