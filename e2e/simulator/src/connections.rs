@@ -244,6 +244,25 @@ impl Connections {
     }
 }
 
+impl Connections {
+    /// Asks who is primary of a server; connections to older ones are given up.
+    pub(crate) async fn find_primary(&self, server: usize) {
+        if self.network.seeds.is_some() {
+            // Whom it knows of is primary as long as nobody says otherwise.
+            let _ = self.discover().await;
+            return;
+        }
+        self.step().await;
+        let life = self.network.life(server);
+        for connection in &mut self.lanes.lock()[server] {
+            if connection.as_deref() != Some(run_id(&life)) {
+                *connection = None;
+            }
+        }
+        self.step().await;
+    }
+}
+
 pub(crate) fn lost(writes: bool) -> BrokerError {
     let why = "connection lost".to_owned();
     if writes {

@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use carillon_broker::{
-    Append, AppendOutcome, Broker, ChannelAppend, ChannelRead, ChannelReader, Channels, Fenced, FencingToken,
-    HeadRead, HistoryPage, HistoryQuery, Incarnation, LeaseName, Life, NewestPage, NewestQuery, Queue,
-    QueueRead, QueueReader, Record, RecordOutcome, Result, Rooms, RoomsState,
+    Append, AppendOutcome, Broker, BrokerError, ChannelAppend, ChannelRead, ChannelReader, Channels, Fenced,
+    FencingToken, HeadRead, HistoryPage, HistoryQuery, Incarnation, LeaseName, Life, NewestPage, NewestQuery,
+    Queue, QueueRead, QueueReader, Record, RecordOutcome, Result, Rooms, RoomsState,
     losses::{GapAppend, GapOutcome, GapQueue, Lineage},
     memory::ops,
 };
@@ -359,11 +359,18 @@ impl Channels for SimulatedBroker {
         let server = self.of_incarnation(gateway);
         self.0.pass(Step::AppendChannel).await;
         self.0.network.heard_of(gateway).await;
-        self.0
+        let outcome = self
+            .0
             .write(server, |state, now| {
                 ops::channels::append_channel(state, now, gateway, entry, limit)
             })
-            .await?
+            .await??;
+        if outcome == ChannelAppend::Dead && self.lives(gateway).await? {
+            return Err(BrokerError::Unavailable(
+                "it lives, by another primary".to_owned(),
+            ));
+        }
+        Ok(outcome)
     }
 
     async fn open_channel(&self, gateway: &Incarnation) -> Result<Box<dyn ChannelReader>> {

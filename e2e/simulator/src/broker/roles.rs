@@ -102,17 +102,15 @@ impl Membership for SimulatedBroker {
         for member in members {
             let server = self.of_incarnation(&member.incarnation);
             let incarnation = &member.incarnation;
-            if self
-                .0
-                .read(server, |state, now| {
-                    ops::membership::is_alive(state, now, incarnation)
-                })
-                .await?
-            {
+            if self.lives(incarnation).await? {
                 alive.push(member);
             } else {
                 self.0
-                    .write(server, |state, _| ops::membership::end_life(state, incarnation))
+                    .write(server, |state, now| {
+                        if !ops::membership::is_alive(state, now, incarnation) {
+                            ops::membership::end_life(state, incarnation);
+                        }
+                    })
                     .await?;
                 self.0
                     .write(0, |state, _| ops::membership::forget(state, incarnation))
@@ -128,6 +126,10 @@ impl Membership for SimulatedBroker {
     async fn process_states(&self, incarnations: &[Incarnation]) -> Result<Vec<ProcessState>> {
         let mut states = Vec::new();
         for incarnation in incarnations {
+            if self.lives(incarnation).await? {
+                states.push(ProcessState::Alive);
+                continue;
+            }
             let server = self.of_incarnation(incarnation);
             let read = self.0.read(server, |state, now| {
                 ops::membership::state_of(state, now, incarnation)
@@ -135,6 +137,23 @@ impl Membership for SimulatedBroker {
             states.push(read.await?);
         }
         Ok(states)
+    }
+}
+
+impl SimulatedBroker {
+    /// Whether a process lives. It is not dead before it was asked who is primary, and then for the process once more.
+    pub(super) async fn lives(&self, incarnation: &Incarnation) -> Result<bool> {
+        let server = self.of_incarnation(incarnation);
+        let asked = || {
+            self.0.read(server, |state, now| {
+                ops::membership::is_alive(state, now, incarnation)
+            })
+        };
+        if asked().await? {
+            return Ok(true);
+        }
+        self.0.find_primary(server).await;
+        asked().await
     }
 }
 
@@ -180,15 +199,8 @@ impl Presence for SimulatedBroker {
     async fn living(&self, incarnations: &[Incarnation]) -> Result<Vec<bool>> {
         let mut living = Vec::new();
         for incarnation in incarnations {
-            let server = self.of_incarnation(incarnation);
             self.0.network.heard_of(incarnation).await;
-            let lives = self
-                .0
-                .read(server, |state, now| {
-                    ops::membership::is_alive(state, now, incarnation)
-                })
-                .await?;
-            living.push(lives);
+            living.push(self.lives(incarnation).await?);
         }
         Ok(living)
     }

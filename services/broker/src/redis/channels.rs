@@ -27,7 +27,12 @@ impl Channels for RedisBroker {
         match reply::text(self.call(call).await?)?.as_str() {
             "kept" => Ok(ChannelAppend::Kept),
             "overrun" => Ok(ChannelAppend::Overrun),
-            "dead" => Ok(ChannelAppend::Dead),
+            "dead" => match self.alive([gateway]).await?[..] {
+                [true] => Err(BrokerError::Unavailable(format!(
+                    "{gateway} lives, by another primary than the one that was asked"
+                ))),
+                _ => Ok(ChannelAppend::Dead),
+            },
             other => Err(BrokerError::Corrupt(format!(
                 "an append to a channel answered `{other}`"
             ))),

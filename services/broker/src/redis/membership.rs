@@ -73,10 +73,12 @@ impl Membership for RedisBroker {
             .collect();
         members.retain(|member| member.kind == kind);
         members.sort_by(|a, b| a.incarnation.cmp(&b.incarnation));
-        let alive = join_all(members.iter().map(|member| self.is_alive(&member.incarnation))).await;
+        let alive = self
+            .alive(members.iter().map(|member| &member.incarnation))
+            .await?;
         let mut living = Vec::new();
         for (member, alive) in members.into_iter().zip(alive) {
-            if alive? {
+            if alive {
                 living.push(member);
             } else {
                 self.forget(&member.incarnation).await?;
@@ -86,23 +88,52 @@ impl Membership for RedisBroker {
     }
 
     async fn process_states(&self, incarnations: &[Incarnation]) -> Result<Vec<ProcessState>> {
-        let states = incarnations.iter().map(|incarnation| async move {
-            if self.is_alive(incarnation).await? {
-                return Ok(ProcessState::Alive);
-            }
-            let left = self.exists(&self.keys().left(incarnation)).await?;
-            Ok(if left {
-                ProcessState::Left
-            } else {
-                ProcessState::Dead
-            })
-        });
+        let alive = self.alive(incarnations).await?;
+        let states = incarnations
+            .iter()
+            .zip(alive)
+            .map(|(incarnation, alive)| async move {
+                if alive {
+                    return Ok(ProcessState::Alive);
+                }
+                let left = self.exists(&self.keys().left(incarnation)).await?;
+                Ok(if left {
+                    ProcessState::Left
+                } else {
+                    ProcessState::Dead
+                })
+            });
         join_all(states).await.into_iter().collect()
     }
 }
 
 impl RedisBroker {
-    pub(super) async fn is_alive(&self, incarnation: &Incarnation) -> Result<bool> {
+    /// Which of these processes live, in the same order. A primary that was replaced a moment ago does not know who has
+    /// registered since. So nobody is dead before it was asked who is primary, and then for the process once more.
+    pub(super) async fn alive<'a>(
+        &self,
+        incarnations: impl IntoIterator<Item = &'a Incarnation>,
+    ) -> Result<Vec<bool>> {
+        let incarnations: Vec<_> = incarnations.into_iter().collect();
+        let asked = incarnations.iter().map(|incarnation| self.is_alive(incarnation));
+        let mut alive: Vec<bool> = join_all(asked).await.into_iter().collect::<Result<_>>()?;
+        if alive.contains(&false) {
+            self.find_primaries().await;
+            for (incarnation, alive) in incarnations.into_iter().zip(&mut alive) {
+                *alive = *alive || self.is_alive(incarnation).await?;
+            }
+        }
+        Ok(alive)
+    }
+
+    /// Whoever can't say who is primary replaces none: then the answers that there are count.
+    async fn find_primaries(&self) {
+        if let Err(error) = self.topology().look().await {
+            tracing::debug!(%error, "it is not known who is primary");
+        }
+    }
+
+    async fn is_alive(&self, incarnation: &Incarnation) -> Result<bool> {
         self.exists(&self.keys().alive(incarnation)).await
     }
 

@@ -8,7 +8,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use carillon_model::{Partition, Room};
-use futures::future::try_join_all;
 use redis::Value;
 
 use super::{RedisBroker, call::Call, reply, scripts};
@@ -73,7 +72,7 @@ impl Presence for RedisBroker {
     }
 
     async fn living(&self, incarnations: &[Incarnation]) -> Result<Vec<bool>> {
-        try_join_all(incarnations.iter().map(|incarnation| self.is_alive(incarnation))).await
+        self.alive(incarnations).await
     }
 }
 

@@ -66,6 +66,17 @@ struct PartitionRoutes {
     busy: bool,
     /// No call before this: the last one failed.
     not_before: Option<Instant>,
+    /// The partition has a marker of unknown losses that was not handled yet.
+    marker: Option<MarkerAhead>,
+}
+
+/// A marker of unknown losses lies ahead: what comes before it is still on its way, so nobody can be told yet. The routes are
+/// asserted again a while later, because this gateway may have registered too late to get the marker itself.
+#[derive(Clone, Copy, Debug)]
+struct MarkerAhead {
+    look_again_at: Instant,
+    /// The pause that led to it.
+    pause: Duration,
 }
 
 /// All routes, by partition, and the rooms that linger, in the order in which their time ends.
@@ -129,7 +140,27 @@ impl Routes {
     fn next_wake(&self) -> Option<Instant> {
         let lingering = self.lingering.front().map(|(until, ..)| *until);
         let idle = self.partitions.values().filter(|routes| !routes.busy);
-        idle.filter_map(|routes| routes.not_before).chain(lingering).min()
+        let markers = self.partitions.values().filter_map(|routes| routes.marker);
+        idle.filter_map(|routes| routes.not_before)
+            .chain(lingering)
+            .chain(markers.map(|marker| marker.look_again_at))
+            .min()
+    }
+
+    /// Partitions whose marker may have been handled by now. They are looked at again later unless an answer comes before.
+    fn look_for_markers(&mut self, settings: &HubSettings) -> Vec<Partition> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (partition, routes) in &mut self.partitions {
+            if let Some(marker) = &mut routes.marker
+                && marker.look_again_at <= now
+            {
+                marker.pause = (marker.pause * 2).min(settings.second_look);
+                marker.look_again_at = now + marker.pause;
+                due.push(*partition);
+            }
+        }
+        due
     }
 }
 
@@ -146,6 +177,11 @@ impl RouteKeeper {
             let changed = self.table.changed.notified();
             self.take_wishes(&mut routes).await;
             routes.end_lingering();
+            let markers = routes.look_for_markers(&self.settings);
+            if !markers.is_empty() {
+                self.table.reassert(markers);
+                continue;
+            }
             self.start_calls(&mut routes.partitions, &calls);
             let wake = routes.next_wake();
             tokio::select! {
@@ -331,6 +367,14 @@ impl RouteKeeper {
             routes.to_add.extend(rooms);
             return unheld;
         }
+        let is_ahead = state.partition.doubtful_upto > state.partition.handled;
+        routes.marker = is_ahead.then(|| {
+            let pause = self.settings.doubt;
+            routes.marker.unwrap_or_else(|| MarkerAhead {
+                look_again_at: Instant::now() + pause,
+                pause,
+            })
+        });
         let partition_state = Arc::new(state.partition);
         for (place, room) in rooms.into_iter().enumerate() {
             let Some(route) = routes.rooms.get_mut(&room) else {
