@@ -88,7 +88,7 @@ const CAUGHT: [(Mutation, &str, u64); Mutation::ALL.len() - DIRECTED.len()] = [
     (Mutation::ConsumingRead, "dispatchers", 3),
     (Mutation::ReassertWithoutCatchUp, "channels-fail-over", 0),
     (Mutation::FilterWithoutSessionCursor, "dispatchers", 20),
-    (Mutation::TrimBeforeChannels, "dispatchers", 14),
+    (Mutation::TrimBeforeChannels, "dispatchers", 32),
     (Mutation::UnfencedTrim, "partitions-fail-over", 27),
     (Mutation::OffsetsNotRaised, "partitions-fail-over", 155),
     (Mutation::PrevCheckRemoved, "dispatchers", 54),

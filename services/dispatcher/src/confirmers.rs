@@ -99,7 +99,7 @@ impl Confirmers {
     }
 
     /// Which of these partitions are to be marked.
-    fn to_mark(&mut self, owned: &[Partition], now: Instant) -> Vec<Partition> {
+    fn owed(&mut self, owned: &[Partition], now: Instant) -> Vec<Partition> {
         self.doubtful.retain(|_, until| now < *until);
         let doubtful = |partition: &&Partition| self.doubtful.contains_key(*partition);
         owned.iter().filter(doubtful).copied().collect()
@@ -180,7 +180,7 @@ async fn judge(shared: &Shared, confirmers: &mut Confirmers) {
 }
 
 async fn mark(shared: &Shared, confirmers: &mut Confirmers) {
-    for partition in confirmers.to_mark(&shared.board.owned(), Instant::now()) {
+    for partition in confirmers.owed(&shared.board.owned(), Instant::now()) {
         let mark = shared.broker.mark_unknown_loss(partition);
         match shared.call("mark_unknown_loss", mark).await {
             Ok(()) => {
@@ -213,13 +213,13 @@ mod tests {
             confirmers.replaced(replaced, at + second);
             confirmers.listed([&late], at);
             assert_eq!(confirmers.suspects(at), []);
-            assert_eq!(confirmers.suspects(at + second), [there.clone()]);
+            assert_eq!(confirmers.suspects(at + second), std::slice::from_ref(&there));
             confirmers.judge(&[dead.clone()].into(), at + second);
             assert_eq!(confirmers.suspects(at + second), [], "once");
             let owned = [Partition(2), Partition(3)];
             let expected: &[Partition] = if marked { &[Partition(2)] } else { &[] };
-            assert_eq!(confirmers.to_mark(&owned, at + second), expected, "{dead}");
-            assert_eq!(confirmers.to_mark(&owned, at + second + MARK_WITHIN), []);
+            assert_eq!(confirmers.owed(&owned, at + second), expected, "{dead}");
+            assert_eq!(confirmers.owed(&owned, at + second + MARK_WITHIN), []);
         }
     }
 

@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use carillon_broker::{
-    HistoryQuery, Incarnation, Life, Membership as _, Queue as _, Rooms as _, ServiceKind,
+    HistoryQuery, Incarnation, Life, Membership as _, Rooms as _, ServiceKind,
     losses::{GapAppend, GapQueue as _},
 };
 use carillon_model::{Offset, Partition, Room};
