@@ -7,11 +7,7 @@
 //! Adding or re-asserting a route is a join: the answer says where the room stands, and every shard that holds it
 //! compares (DESIGN §5, *Routes*).
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use carillon_broker::{BrokerError, PartitionState, Rooms, RoomsState, SharedBroker};
 use carillon_model::{Offset, Partition, PartitionCount, Room};
@@ -19,12 +15,14 @@ use futures::{
     future::BoxFuture,
     stream::{FuturesUnordered, StreamExt},
 };
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexSet;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
     HubSettings,
     health::{HubHealth, Source},
+    held_routes::{PartitionRoutes, Routes},
+    marker_ahead::MarkerAhead,
     metrics::HubMetrics,
     mutations::HubMutations,
     route_table::{RouteTable, Wishes},
@@ -43,47 +41,6 @@ pub(super) struct RoomState {
     pub(super) last: Option<Offset>,
     /// The partition in the same step.
     pub(super) partition: Arc<PartitionState>,
-}
-
-/// One room's route.
-#[derive(Debug, Default)]
-struct Route {
-    /// Shards with members.
-    holders: u64,
-    /// Shards that have been told of the room and may keep its state.
-    informed: u64,
-    /// The epoch in which it stands.
-    confirmed: Option<Epoch>,
-    /// When it is removed unless somebody joins.
-    lingers_until: Option<Instant>,
-}
-
-#[derive(Debug, Default)]
-struct PartitionRoutes {
-    rooms: IndexMap<Room, Route>,
-    to_add: IndexSet<Room>,
-    to_remove: IndexSet<Room>,
-    busy: bool,
-    /// No call before this: the last one failed.
-    not_before: Option<Instant>,
-    /// The partition has a marker of unknown losses that was not handled yet.
-    marker: Option<MarkerAhead>,
-}
-
-/// A marker of unknown losses lies ahead: what comes before it is still on its way, so nobody can be told yet. The routes are
-/// asserted again a while later, because this gateway may have registered too late to get the marker itself.
-#[derive(Clone, Copy, Debug)]
-struct MarkerAhead {
-    look_again_at: Instant,
-    /// The pause that led to it.
-    pause: Duration,
-}
-
-/// All routes, by partition, and the rooms that linger, in the order in which their time ends.
-#[derive(Default)]
-struct Routes {
-    partitions: BTreeMap<Partition, PartitionRoutes>,
-    lingering: VecDeque<(Instant, Partition, Room)>,
 }
 
 struct Finished {
@@ -119,51 +76,6 @@ pub(super) struct RouteKeeper {
     pub(super) look_at_lives: Arc<Notify>,
 }
 
-impl Routes {
-    /// Rooms whose time to linger is over are due for removal.
-    fn end_lingering(&mut self) {
-        let now = Instant::now();
-        while let Some((_, partition, room)) = self.lingering.pop_front_if(|(until, ..)| *until <= now) {
-            let Some(routes) = self.partitions.get_mut(&partition) else {
-                continue;
-            };
-            // A join in between cancelled it; the entry of a later leave is further back.
-            if let Some(route) = routes.rooms.get_mut(&room)
-                && route.lingers_until.is_some_and(|until| until <= now)
-            {
-                route.lingers_until = None;
-                routes.to_remove.insert(room);
-            }
-        }
-    }
-
-    fn next_wake(&self) -> Option<Instant> {
-        let lingering = self.lingering.front().map(|(until, ..)| *until);
-        let idle = self.partitions.values().filter(|routes| !routes.busy);
-        let markers = self.partitions.values().filter_map(|routes| routes.marker);
-        idle.filter_map(|routes| routes.not_before)
-            .chain(lingering)
-            .chain(markers.map(|marker| marker.look_again_at))
-            .min()
-    }
-
-    /// Partitions whose marker may have been handled by now. They are looked at again later unless an answer comes before.
-    fn look_for_markers(&mut self, settings: &HubSettings) -> Vec<Partition> {
-        let now = Instant::now();
-        let mut due = Vec::new();
-        for (partition, routes) in &mut self.partitions {
-            if let Some(marker) = &mut routes.marker
-                && marker.look_again_at <= now
-            {
-                marker.pause = (marker.pause * 2).min(settings.second_look);
-                marker.look_again_at = now + marker.pause;
-                due.push(*partition);
-            }
-        }
-        due
-    }
-}
-
 type Calls = FuturesUnordered<BoxFuture<'static, Finished>>;
 
 impl RouteKeeper {
@@ -177,7 +89,7 @@ impl RouteKeeper {
             let changed = self.table.changed.notified();
             self.take_wishes(&mut routes).await;
             routes.end_lingering();
-            let markers = routes.look_for_markers(&self.settings);
+            let markers = routes.due_markers(&self.settings);
             if !markers.is_empty() {
                 self.table.reassert(markers);
                 continue;
@@ -368,13 +280,8 @@ impl RouteKeeper {
             return unheld;
         }
         let is_ahead = state.partition.doubtful_upto > state.partition.handled;
-        routes.marker = is_ahead.then(|| {
-            let pause = self.settings.doubt;
-            routes.marker.unwrap_or_else(|| MarkerAhead {
-                look_again_at: Instant::now() + pause,
-                pause,
-            })
-        });
+        let marker = || routes.marker.unwrap_or_else(|| MarkerAhead::seen(&self.settings));
+        routes.marker = is_ahead.then(marker);
         let partition_state = Arc::new(state.partition);
         for (place, room) in rooms.into_iter().enumerate() {
             let Some(route) = routes.rooms.get_mut(&room) else {
