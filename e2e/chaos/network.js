@@ -16,8 +16,9 @@ export class Network {
     this.shape = shape;
   }
 
-  /** The ways of a service to all servers of today; more are added by `admit`. */
+  /** The ways of a service to all servers of today; more are added by `admit`. Those of the process before it end. */
   async join(service) {
+    for (const link of this.links({ service })) link.close();
     const links = new Map();
     this.#links.set(service, links);
     for (const server of this.shape.servers) await this.#add(service, server);
