@@ -10,10 +10,6 @@ use crate::{
     schedule::{CLIENTS, Schedule},
 };
 
-/// By then what a failover dropped is marked, also where an address is silent. A second failover before that may leave a
-/// client with `true` over it (docs/simulator.md, what it found).
-const MARKED_WITHIN: Duration = Duration::from_secs(2);
-
 impl Schedule {
     /// One step of the world: most often nothing.
     pub(crate) fn act(&mut self) {
@@ -178,12 +174,7 @@ impl Schedule {
     /// Two failovers of a server are further apart than clocks differ: closer together, offsets may be given twice
     /// (the limit that DESIGN §5 states).
     fn may_fail_over(&mut self, server: usize) -> bool {
-        let apart = if self.setting.mix.has(Fault::SilentAddress) {
-            MARKED_WITHIN
-        } else {
-            Duration::from_millis(500)
-        };
-        let recently = |at: &Instant| at.elapsed() < apart;
+        let recently = |at: &Instant| at.elapsed() < Duration::from_millis(500);
         if self.failed_over.get(&server).is_some_and(recently) {
             return false;
         }

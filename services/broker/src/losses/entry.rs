@@ -33,9 +33,27 @@ pub enum Placed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lost {
     /// The rooms, and what each lost.
-    pub(super) rooms: BTreeMap<Room, Gap>,
+    pub(super) rooms: BTreeMap<Room, LostInRoom>,
     /// Something was lost of which nobody knows what.
     pub(super) unknown: bool,
+}
+
+/// What one room lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LostInRoom {
+    pub(super) gap: Gap,
+    /// The server that had confirmed it.
+    confirmed_by: Life,
+}
+
+/// A confirmed offset that was lost.
+struct LostOffset<'a> {
+    offset: Offset,
+    raised: Offset,
+    confirmed_by: &'a Life,
+    /// A server came in between of which nothing is left: who stands above the offset may have been moved on by that one,
+    /// and never got what was lost.
+    hidden: bool,
 }
 
 impl Lost {
@@ -43,14 +61,23 @@ impl Lost {
         self.rooms.is_empty() && !self.unknown
     }
 
-    fn add(&mut self, room: Room, offset: Offset, raised: Offset) {
-        let gap = self.rooms.entry(room).or_default();
-        if offset >= gap.lost_upto {
-            *gap = Gap {
-                lost_upto: offset,
-                raised,
-            };
+    fn add(&mut self, room: Room, lost: &LostOffset<'_>) {
+        let mut gap = Gap {
+            lost_upto: lost.offset,
+            raised: lost.raised,
+        };
+        let before = self.rooms.get(&room);
+        // Who stands above the last of two servers' losses may lack those of the first.
+        let of_another = before.is_some_and(|before| before.confirmed_by != *lost.confirmed_by);
+        if let Some(before) = before {
+            gap.lost_upto = gap.lost_upto.max(before.gap.lost_upto);
+            gap.raised = gap.raised.max(before.gap.raised);
         }
+        if lost.hidden || of_another {
+            gap.lost_upto = gap.lost_upto.max(gap.raised.just_below());
+        }
+        let confirmed_by = lost.confirmed_by.clone();
+        self.rooms.insert(room, LostInRoom { gap, confirmed_by });
     }
 }
 
@@ -64,8 +91,8 @@ pub(super) struct Judgement {
 }
 
 impl Confirmed {
-    /// Moves what the server never had into `lost`.
-    pub(super) fn judge(&mut self, lineage: &Lineage, lost: &mut Lost) -> Judgement {
+    /// Moves what the server never had into `lost`. `hidden`: a server came in between of which nothing is left.
+    pub(super) fn judge(&mut self, lineage: &Lineage, hidden: bool, lost: &mut Lost) -> Judgement {
         let mut found = Judgement::default();
         let mut sort_out = |places: &mut Box<[(Room, Offset)]>| {
             let mut kept = Vec::new();
@@ -74,7 +101,13 @@ impl Confirmed {
                     Fate::Kept => kept.push((room, offset)),
                     Fate::Lost(raised) => {
                         found.messages += 1;
-                        lost.add(room, offset, raised);
+                        let offset = LostOffset {
+                            offset,
+                            raised,
+                            confirmed_by: &self.life,
+                            hidden,
+                        };
+                        lost.add(room, &offset);
                     }
                     Fate::Unknown => found.unknown = true,
                 }

@@ -166,11 +166,13 @@ impl UnreplicatedLog {
             found.unknown = lineage.fate(life, *offset) != Fate::Kept;
             life.clone_from(&lineage.life);
         }
+        let hidden = log.hidden_by(lineage);
         let mut kept = VecDeque::with_capacity(log.entries.len());
         for mut entry in std::mem::take(&mut log.entries) {
             let weight = entry.weight();
             if entry.life != lineage.life {
-                let lost = entry.judge(lineage, &mut log.lost);
+                let is_hidden = hidden.as_ref().is_some_and(|before| before.contains(&entry.life));
+                let lost = entry.judge(lineage, is_hidden, &mut log.lost);
                 if matches!(entry.what, Placed::Messages(_)) {
                     found.messages += lost.messages;
                 }
@@ -199,7 +201,7 @@ impl UnreplicatedLog {
         };
         let some = log.lost.rooms.iter().take(rooms);
         Lost {
-            rooms: some.map(|(room, gap)| (room.clone(), *gap)).collect(),
+            rooms: some.map(|(room, lost)| (room.clone(), lost.clone())).collect(),
             unknown: log.lost.unknown,
         }
     }
@@ -210,8 +212,8 @@ impl UnreplicatedLog {
             return;
         };
         log.lost.unknown &= !lost.unknown;
-        for (room, gap) in &lost.rooms {
-            if log.lost.rooms.get(room) == Some(gap) {
+        for (room, lost) in &lost.rooms {
+            if log.lost.rooms.get(room) == Some(lost) {
                 log.lost.rooms.remove(room);
             }
         }
@@ -269,6 +271,13 @@ impl PartitionLog {
         self.former
             .iter()
             .any(|(former, until)| former == life && now < *until)
+    }
+
+    /// The servers that were followed by one of which this lineage knows nothing.
+    fn hidden_by(&self, lineage: &Lineage) -> Option<Vec<Life>> {
+        let raised = |life: &Life| lineage.raises.iter().any(|raise| raise.life == *life);
+        let last = self.former.iter().rposition(|(life, _)| !raised(life))?;
+        Some(self.former.iter().take(last).map(|(life, _)| life.clone()).collect())
     }
 
     /// The server has this identity from now on.

@@ -171,7 +171,7 @@ impl Losses {
                 rooms: owed
                     .rooms
                     .iter()
-                    .map(|(room, gap)| (room.clone(), *gap))
+                    .map(|(room, lost)| (room.clone(), lost.gap))
                     .collect(),
                 partition_gap: owed.unknown,
             };

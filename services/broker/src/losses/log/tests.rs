@@ -62,7 +62,7 @@ fn lost(log: &UnreplicatedLog) -> Vec<(String, u64)> {
     let owed = log.owed(P, usize::MAX);
     owed.rooms
         .iter()
-        .map(|(room, gap)| (room.to_string(), gap.lost_upto.milliseconds))
+        .map(|(room, lost)| (room.to_string(), lost.gap.lost_upto.milliseconds))
         .collect()
 }
 
@@ -210,6 +210,53 @@ fn what_was_kept_can_be_lost_with_the_next_failover() {
     };
     log.judge(P, &other, Instant::now()).unwrap();
     assert_eq!(lost(&log), [("x".to_owned(), 30), ("y".to_owned(), 20)]);
+}
+
+/// A client that the first successor moved on stands above what was lost before, and lacks it.
+#[test]
+fn nobody_counts_as_having_had_what_two_failovers_in_a_row_took() {
+    let c = |before| Lineage {
+        life: life("c"),
+        position: 9000,
+        raises: vec![
+            Raise {
+                life: life("a"),
+                before: at(0),
+                raised: at(1),
+            },
+            Raise {
+                life: life("c"),
+                before: at(before),
+                raised: at(20_000),
+            },
+        ],
+        whole: true,
+    };
+    let nobody = |log: &UnreplicatedLog| {
+        let owed = log.owed(P, 1);
+        let gap = owed.rooms.values().next().unwrap().gap;
+        assert_eq!((gap.lost_upto, gap.raised), (at(20_000).just_below(), at(20_000)));
+    };
+    // It confirmed messages of both, and looked at none in between.
+    let mut log = UnreplicatedLog::default();
+    log.remember(P, messages("a", 100, &[("x", 10)]));
+    log.remember(P, messages("b", 100, &[("x", 10_001)]));
+    log.judge(P, &c(5), Instant::now()).unwrap();
+    nobody(&log);
+    // It confirmed nothing of the second, but saw it.
+    let mut log = UnreplicatedLog::default();
+    log.observed(P, &life("a"), Instant::now());
+    log.remember(P, messages("a", 100, &[("x", 10)]));
+    log.observed(P, &life("b"), Instant::now());
+    log.judge(P, &c(5), Instant::now()).unwrap();
+    nobody(&log);
+    // What the second kept is no loss of the first.
+    let mut log = UnreplicatedLog::default();
+    log.remember(P, messages("a", 100, &[("x", 10)]));
+    log.judge(P, &took_over(20), Instant::now()).unwrap();
+    log.remember(P, messages("b", 100, &[("x", 10_001)]));
+    log.judge(P, &c(5), Instant::now()).unwrap();
+    assert_eq!(lost(&log), [("x".to_owned(), 10_001)]);
 }
 
 #[test]
