@@ -16,7 +16,7 @@ use crate::{BrokerError, Result};
 /// How long others may contradict the first good answer, and how long the preferred ones are alone.
 const GRACE: Duration = Duration::from_millis(200);
 /// An answer of a lower epoch than one seen within this time is not believed.
-const EPOCH_KEPT: Duration = Duration::from_secs(600);
+const EPOCH_KEPT: Duration = Duration::from_secs(60);
 
 /// The last slot of each range, in order, and the address of its primary.
 pub type Ranges = Vec<(u16, String)>;
@@ -37,6 +37,8 @@ pub struct Asked {
     pub best: Result<(String, Answer)>,
     /// Who was asked, and had neither answered nor failed when that was clear.
     pub silent: IndexSet<String>,
+    /// Several addresses were set, and each of them gave a good answer: nobody is left who could contradict.
+    pub unanimous: bool,
 }
 
 /// Asks the first `preferred` addresses at once, and after the grace time, or when they failed, all others.
@@ -45,6 +47,7 @@ where
     F: Future<Output = (String, Result<Answer>)>,
 {
     let mut silent: IndexSet<String> = addresses.iter().cloned().collect();
+    let several = addresses.len() > 1;
     let mut waiting = addresses.into_iter();
     let mut asked: FuturesUnordered<F> = waiting.by_ref().take(preferred).map(&ask).collect();
     let mut hedge_at = Some(Instant::now() + GRACE);
@@ -84,6 +87,7 @@ where
             }
         }
     }
+    let unanimous = several && silent.is_empty() && problem.is_none();
     // Those who were not asked are not to blame.
     for address in waiting {
         silent.swap_remove(&address);
@@ -91,7 +95,11 @@ where
     let best = best.ok_or_else(|| {
         problem.unwrap_or_else(|| BrokerError::Unavailable("no address of Redis is set".to_owned()))
     });
-    Asked { best, silent }
+    Asked {
+        best,
+        silent,
+        unanimous,
+    }
 }
 
 /// The highest epoch, and when it was last seen.
@@ -99,13 +107,14 @@ where
 pub struct HighestEpoch(Mutex<Option<(u64, Instant)>>);
 
 impl HighestEpoch {
-    /// Believes an answer, unless a newer state was seen lately.
-    pub fn believe(&self, address: &str, answer: &Answer) -> Result<()> {
+    /// Believes an answer, unless a newer state was seen lately. Where nobody contradicts, they were all set up anew.
+    pub fn believe(&self, address: &str, answer: &Answer, unanimous: bool) -> Result<()> {
         let Some(epoch) = answer.epoch else { return Ok(()) };
         let now = Instant::now();
         let mut highest = self.0.lock();
         if let Some((before, seen)) = *highest
             && epoch < before
+            && !unanimous
             && now.duration_since(seen) < EPOCH_KEPT
         {
             return Err(BrokerError::Unavailable(format!(
@@ -136,6 +145,52 @@ async fn at(when: Option<Instant>) {
 mod tests {
     use super::*;
 
+    /// Asks addresses, of which each answers after so many milliseconds with an epoch, or never; who won, who is silent,
+    /// and after how many milliseconds.
+    async fn asked(preferred: usize, answers: &[(&str, Option<(u64, u64)>)]) -> (String, Vec<String>, u128) {
+        let began = Instant::now();
+        let addresses = answers.iter().map(|(address, _)| (*address).to_owned());
+        let asked = ask_all(addresses.collect(), preferred, |address| {
+            let found = answers.iter().find(|(name, _)| *name == address);
+            let answer = found.and_then(|(_, answer)| *answer);
+            async move {
+                let Some((after, epoch)) = answer else {
+                    return std::future::pending().await;
+                };
+                sleep_until(began + Duration::from_millis(after)).await;
+                let answer = Answer {
+                    ranges: Vec::new(),
+                    epoch: Some(epoch),
+                };
+                (address, Ok(answer))
+            }
+        });
+        let Asked { best, silent, .. } = asked.await;
+        let silent = silent.into_iter().collect();
+        (best.unwrap().0, silent, began.elapsed().as_millis())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_highest_epoch_of_the_grace_time_wins() {
+        let old = ("old", Some((10, 4)));
+        let (best, silent, took) = asked(2, &[old, ("new", Some((150, 5)))]).await;
+        assert_eq!((&*best, silent.len(), took), ("new", 0, 150));
+        let (best, silent, took) = asked(2, &[old, ("new", Some((250, 5)))]).await;
+        assert_eq!((&*best, took), ("old", 210));
+        assert_eq!(silent, ["new"]);
+        let (best, ..) = asked(2, &[("new", Some((10, 5))), ("old", Some((20, 4)))]).await;
+        assert_eq!(best, "new", "not the last one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_address_costs_the_grace_time_twice_at_most() {
+        let (best, silent, took) = asked(1, &[("silent", None), ("other", Some((0, 1)))]).await;
+        assert_eq!((&*best, took), ("other", 400));
+        assert_eq!(silent, ["silent"]);
+        let (_, silent, took) = asked(1, &[("good", Some((10, 1))), ("not asked", None)]).await;
+        assert_eq!((silent.len(), took), (0, 10), "nobody else is asked");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_is_behind_is_not_believed_for_a_while() {
         let highest = HighestEpoch::default();
@@ -143,12 +198,14 @@ mod tests {
             ranges: vec![(u16::MAX, format!("redis:{port}"))],
             epoch: Some(epoch),
         };
-        assert!(highest.believe("a", &answer(1, 4)).is_ok());
-        let error = highest.believe("b", &answer(2, 3)).unwrap_err().to_string();
+        assert!(highest.believe("a", &answer(1, 4), false).is_ok());
+        let error = highest.believe("b", &answer(2, 3), false).unwrap_err().to_string();
         assert!(error.contains("b is behind"), "{error}");
-        assert!(highest.believe("b", &answer(2, 5)).is_ok());
+        assert!(highest.believe("b", &answer(2, 5), false).is_ok());
+        // Sentinels that were set up anew count from 0.
+        assert!(highest.believe("c", &answer(3, 1), true).is_ok(), "all of them say so");
+        assert!(highest.believe("b", &answer(2, 0), false).is_err());
         tokio::time::advance(EPOCH_KEPT).await;
-        let reset = highest.believe("c", &answer(3, 0));
-        assert!(reset.is_ok(), "sentinels that were set up anew count from 0");
+        assert!(highest.believe("c", &answer(3, 0), false).is_ok());
     }
 }

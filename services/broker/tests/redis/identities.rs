@@ -1,10 +1,15 @@
 //! Whose data an answer is: replicas that attach, primaries that are demoted or replaced, addresses that stay silent.
 
-use std::{net::TcpListener, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use carillon_broker::{
-    BrokerError, ChannelItem, Channels as _, Health as _, Incarnation, Membership as _, NewestQuery,
+    BrokerError, ChannelItem, Channels as _, Health as _, Incarnation, Membership as _, NewestQuery, Presence as _,
+    PresenceStatement,
     Queue as _, Rooms as _,
     redis::{Mode, RedisBroker, RedisOptions},
 };
@@ -71,6 +76,72 @@ async fn a_first_replica_is_no_failover() {
     let read = channel.read(10, Duration::ZERO).await.unwrap();
     assert_eq!(Some(read.life), before.channel);
     assert_eq!(broker.lives(Some(&gateway)).await.unwrap(), before);
+}
+
+/// The last replica went, and nobody came back while the backlog was kept.
+#[tokio::test]
+async fn a_backlog_that_expires_is_no_failover() {
+    let primary = Server::start(&["--repl-backlog-ttl", "1"]);
+    let mut replica = Server::replica_of(&primary);
+    let broker = standalone(&primary);
+    append(&broker, "one").await.unwrap();
+    let before = broker.lives(None).await.unwrap();
+    let id = replication_id(&primary);
+    replica.kill();
+    until("the backlog to expire", || replication_id(&primary) != id);
+    append(&broker, "two").await.unwrap();
+    assert_eq!(broker.lives(None).await.unwrap(), before);
+    assert_eq!(before.problem, None);
+}
+
+/// A proxy that sends what comes on one connection to two servers in turn.
+fn spreading(servers: [u16; 2]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || spread(client, servers));
+        }
+    });
+    port
+}
+
+/// What is sent at once is answered before anything else is sent.
+fn spread(mut client: TcpStream, servers: [u16; 2]) -> std::io::Result<()> {
+    let mut buffer = [0; 1 << 16];
+    let [mut one, mut other] = servers.map(|port| TcpStream::connect(("127.0.0.1", port)).unwrap());
+    loop {
+        let count = client.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        one.write_all(&buffer[..count])?;
+        one.set_read_timeout(None)?;
+        while let Ok(count @ 1..) = one.read(&mut buffer) {
+            client.write_all(&buffer[..count])?;
+            one.set_read_timeout(Some(Duration::from_millis(20)))?;
+        }
+        std::mem::swap(&mut one, &mut other);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_shares_a_connection_among_servers_is_refused() {
+    let servers = [Server::start(&[]), Server::start(&[])];
+    let port = spreading([servers[0].port, servers[1].port]);
+    let broker = RedisBroker::new(options(format!("redis://127.0.0.1:{port}"), Mode::Standalone)).unwrap();
+    let mut told = Vec::new();
+    for _ in 0..5 {
+        let problem = match broker.lives(None).await {
+            Ok(lives) => lives.problem,
+            Err(error) => Some(error),
+        };
+        told.extend(problem.map(|error| error.to_string()));
+    }
+    assert!(
+        told.iter().any(|text| text.contains("reached two servers")),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]
@@ -197,6 +268,15 @@ async fn what_is_made_anew_after_a_failover_does_not_wait_for_replicas() {
         .unwrap();
     let lease = carillon_broker::LeaseName::Partition(Partition(0));
     assert_eq!(broker.renew_lease(&lease, grant.token, ALIVE).await, Ok(true));
+    let statement = PresenceStatement {
+        room: rooms[0].clone(),
+        whole: false,
+        people: vec![(Some("ann".into()), Some(1))],
+    };
+    broker
+        .state_presence(partition(&broker), &gateway, 1, &[statement])
+        .await
+        .unwrap();
     // A message does.
     let outcome = append(&broker, "alone").await;
     assert!(

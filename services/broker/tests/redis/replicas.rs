@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use carillon_broker::{
-    Append, AppendOutcome, BrokerError, FencingToken, Health as _, IdempotencyKey, Life, NewMessage,
-    Queue as _,
+    Append, AppendOutcome, BrokerError, ChannelAppend, Channels as _, DeadLetterSource, DeadLetters as _, FencingToken,
+    Health as _, IdempotencyKey, Incarnation, Leases as _, Life, Membership as _, NewMessage, Queue as _,
+    Record, RecordEntry,
     redis::{Mode, RedisBroker, RedisOptions},
 };
-use carillon_model::{Offset, Partition, Room};
+use carillon_model::{Offset, Partition, Room, policy::HistoryLimits};
 
 use crate::{
     server::{Server, until},
-    subject::options,
+    subject::{gateway_member, options},
 };
 
 fn room() -> Room {
@@ -133,6 +134,51 @@ async fn sentinels_and_servers_are_each_told_their_own_password() {
         .unwrap_err()
         .to_string();
     assert!(text.contains("redis.sentinel.password"), "{text}");
+}
+
+#[tokio::test]
+async fn every_step_of_a_message_waits_for_replicas() {
+    let primary = Server::start(&[]);
+    let mut replica = Server::replica_of(&primary);
+    let broker = RedisBroker::new(RedisOptions {
+        wait_replicas: 1,
+        timeout: Duration::from_millis(500),
+        ..options(primary.url(), Mode::Standalone)
+    })
+    .unwrap();
+    let (alive, partition) = (Duration::from_secs(60), partition(&broker));
+    let [gateway, owner] = ["gateway", "dispatcher"].map(|pod| Incarnation::new(pod, 1));
+    broker.register(&gateway_member(&gateway), alive).await.unwrap();
+    let offset = append(&broker, "held").await.unwrap();
+    let grant = broker.acquire_partition(partition, &owner, alive, Offset::ZERO).await;
+    let grant = grant.unwrap().unwrap();
+    replica.kill();
+
+    let entry = RecordEntry {
+        room: Room::new("arrivals").unwrap(),
+        offset,
+        prev: None,
+        message: "message".into(),
+        gap: None,
+        history: HistoryLimits::DEFAULT,
+    };
+    let record = Record {
+        partition,
+        token: grant.token,
+        life: grant.life.clone(),
+        horizon: Offset::ZERO,
+        entries: vec![entry],
+    };
+    let recorded = broker.record(record).await.map(drop);
+    let source = DeadLetterSource::Queue(offset);
+    let buried = broker.bury(partition, source, "bytes".into(), "in a test").await.map(drop);
+    let trimmed = broker.trim(partition, grant.token, &grant.life, offset, &[]).await.map(drop);
+    // A channel is caught up from history, and its server may be another one.
+    let sent = broker.append_channel(&gateway, "entry".into(), 1 << 20).await;
+    assert_eq!(sent, Ok(ChannelAppend::Kept));
+    for (step, outcome) in [("record", recorded), ("bury", buried), ("trim", trimmed)] {
+        assert!(matches!(outcome, Err(BrokerError::Unreplicated { .. })), "{step}: {outcome:?}");
+    }
 }
 
 #[tokio::test]

@@ -362,6 +362,17 @@ impl Fixture {
         }
     }
 
+    /// Everything in the queue counts as handled, and is sent to nobody.
+    pub(crate) async fn drop_queue(&mut self) {
+        let partition = self.broker.partitions().partitions().next().unwrap();
+        let (token, life) = self.owner.clone().unwrap();
+        let mut reader = self.broker.open_queue(partition).await.unwrap();
+        let head = reader.read_head(token, 100).await.unwrap();
+        let upto = head.items.last().unwrap().offset;
+        let trimmed = self.broker.trim(partition, token, &life, upto, &[]).await;
+        assert_eq!(trimmed, Ok(Fenced::Done(())));
+    }
+
     pub(crate) async fn last_offset(&self, name: &str) -> Offset {
         let query = NewestQuery {
             below: None,

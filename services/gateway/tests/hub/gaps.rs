@@ -1,5 +1,7 @@
 //! What a failover took back: who missed it is told, and nobody else.
 
+use std::time::Duration;
+
 use carillon_broker::losses::{GapAppend, GapQueue as _};
 use carillon_gateway::hub::{CursorNote, Start};
 use carillon_model::{Offset, Partition};
@@ -175,4 +177,30 @@ async fn a_loss_that_nobody_knows_is_told_once_in_every_room_of_the_partition() 
     assert!(!lobby(&mut late).await.1);
     let mut young = elsewhere.connect("young", &[("lobby", next)]).await;
     assert!(lobby(&mut young).await.1);
+}
+
+/// It registered too late for the marker to be sent to it, and read its rooms while the marker was still ahead.
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_never_gets_the_marker_of_a_partition_tells_it_all_the_same() {
+    let mut fixture = Fixture::new("").await;
+    let (mut here, first) = in_the_lobby(&mut fixture).await;
+    let append = GapAppend {
+        partition: Partition(0),
+        life: fixture.broker.server_state(0).life,
+        rooms: Vec::new(),
+        partition_gap: true,
+    };
+    fixture.broker.append_gaps(append).await.unwrap();
+    fixture.declare_dead();
+    while fixture.routes("lobby").await < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    fixture.drop_queue().await;
+    loop {
+        let (marked, recovered) = lobby(&mut here).await;
+        if !recovered {
+            assert!(marked > first);
+            return;
+        }
+    }
 }

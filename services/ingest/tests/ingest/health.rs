@@ -1,6 +1,6 @@
 //! The standard services beside ours: health, and reflection.
 
-use carillon_broker::BrokerError;
+use carillon_broker::{BrokerError, Life};
 use futures::StreamExt;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -61,6 +61,27 @@ async fn health_follows_readiness_and_ends_with_the_drain() {
         .await
         .expect("nobody who watches holds the drain up")
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_failover_is_noticed_within_two_seconds() {
+    let fixture = Fixture::start().await;
+    let ingest = fixture.ingest.clone();
+    let watching = tokio::spawn(async move { ingest.watch_servers().await });
+    let memory = &fixture.broker.memory;
+    let fails_over = async {
+        // The first look only says how it is, and nobody knows when that was.
+        for number in 0_u32.. {
+            memory.replace_server_state(0, memory.server_state(0), Life(number.to_string().into()), 0);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let text = fixture.metrics.encode().unwrap();
+            if !text.contains("carillon_ingest_failovers_total 0\n") {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(4), fails_over).await.expect("a look each second");
+    watching.abort();
 }
 
 #[tokio::test]
