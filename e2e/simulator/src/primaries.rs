@@ -77,7 +77,9 @@ impl Connections {
         }
         let asked = ask_all(addresses, usize::MAX, |address| self.ask(seeds, address)).await;
         let (address, answer) = asked.best?;
-        self.primaries.highest.believe(&address, &answer)?;
+        self.primaries
+            .highest
+            .believe(&address, &answer, asked.unanimous)?;
         for (server, run_id) in &answer.ranges {
             self.adopt(usize::from(*server), run_id);
         }

@@ -199,11 +199,17 @@ mod tests {
             epoch: Some(epoch),
         };
         assert!(highest.believe("a", &answer(1, 4), false).is_ok());
-        let error = highest.believe("b", &answer(2, 3), false).unwrap_err().to_string();
+        let error = highest
+            .believe("b", &answer(2, 3), false)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("b is behind"), "{error}");
         assert!(highest.believe("b", &answer(2, 5), false).is_ok());
         // Sentinels that were set up anew count from 0.
-        assert!(highest.believe("c", &answer(3, 1), true).is_ok(), "all of them say so");
+        assert!(
+            highest.believe("c", &answer(3, 1), true).is_ok(),
+            "all of them say so"
+        );
         assert!(highest.believe("b", &answer(2, 0), false).is_err());
         tokio::time::advance(EPOCH_KEPT).await;
         assert!(highest.believe("c", &answer(3, 0), false).is_ok());

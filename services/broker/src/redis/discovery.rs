@@ -80,7 +80,7 @@ impl Discovery {
         // One that does not answer gets a new connection next time.
         self.give_up(&asked.silent);
         let (address, answer) = asked.best?;
-        self.highest.believe(&address, &answer)?;
+        self.highest.believe(&address, &answer, asked.unanimous)?;
         *self.answered.lock() = Some(address);
         Ok(answer.ranges)
     }

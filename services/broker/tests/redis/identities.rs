@@ -8,9 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use carillon_broker::{
-    BrokerError, ChannelItem, Channels as _, Health as _, Incarnation, Membership as _, NewestQuery, Presence as _,
-    PresenceStatement,
-    Queue as _, Rooms as _,
+    BrokerError, ChannelItem, Channels as _, Health as _, Incarnation, Membership as _, NewestQuery,
+    Presence as _, PresenceStatement, Queue as _, Rooms as _,
     redis::{Mode, RedisBroker, RedisOptions},
 };
 use carillon_model::{Offset, Partition, Room};
