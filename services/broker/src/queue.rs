@@ -64,7 +64,7 @@ pub trait Queue: Send + Sync {
     async fn take_back_try(&self, partition: Partition, token: FencingToken) -> Result<()>;
 
     /// Marks a partition of which nobody knows what its server lost when it was replaced: each of its rooms says
-    /// `recovered: false` once.
+    /// `recovered: false` once. The marker is owed from now on, and written as soon as the server takes it.
     async fn mark_unknown_loss(&self, partition: Partition) -> Result<()>;
 }
 

@@ -26,7 +26,7 @@ const CLEAN_EVERY: Duration = Duration::from_secs(5);
 /// A process counts for a while after it is no longer listed: it may have confirmed something just before.
 const COUNTS_FOR: Duration = Duration::from_secs(15);
 /// Partitions are marked within this time, or by another dispatcher.
-const MARK_WITHIN: Duration = Duration::from_secs(60);
+const MARK_WITHIN: Duration = Duration::from_secs(20);
 /// Replacements that are judged at the same time; more of them are judged with the last.
 const REPLACEMENTS: usize = 16;
 

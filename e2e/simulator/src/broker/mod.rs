@@ -186,7 +186,8 @@ impl Queue for SimulatedBroker {
     }
 
     async fn mark_unknown_loss(&self, partition: Partition) -> Result<()> {
-        self.0.losses.mark_unknown(partition, self).await
+        self.0.losses.doubt(partition);
+        self.0.losses.settle(partition, self).await.map(drop)
     }
 }
 

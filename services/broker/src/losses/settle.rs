@@ -184,16 +184,10 @@ impl Losses {
         }
     }
 
-    /// Marks a partition of which nobody knows what it lost, as [`Queue::mark_unknown_loss`](crate::Queue::mark_unknown_loss).
-    pub async fn mark_unknown(&self, partition: Partition, queue: &dyn GapQueue) -> Result<()> {
+    /// Nobody knows what a partition lost: it is to be [settled](Self::settle).
+    pub fn doubt(&self, partition: Partition) {
         self.log.lock().doubt(partition);
-        match self.settle(partition, queue).await? {
-            Settled::Done => {
-                self.metrics.unknown.inc();
-                Ok(())
-            }
-            Settled::Again => Err(BrokerError::LifeChanged),
-        }
+        self.metrics.unknown.inc();
     }
 
     /// Markers can be lost as well: they are remembered as messages are.

@@ -132,7 +132,9 @@ impl Queue for RedisBroker {
     }
 
     async fn mark_unknown_loss(&self, partition: Partition) -> Result<()> {
-        self.shared.losses.mark_unknown(partition, self).await
+        self.shared.losses.doubt(partition);
+        self.settle_losses();
+        Ok(())
     }
 }
 
