@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use super::{RedisBroker, call::Call, queue::milliseconds, reply};
 use crate::{
-    BrokerError, Incarnation, Member, MemberList, Membership, ProcessState, Result, ServiceKind,
+    BrokerError, Health, Incarnation, Member, MemberList, Membership, ProcessState, Result, ServiceKind,
     membership::LEFT_FOR,
 };
 
@@ -49,13 +49,16 @@ impl Membership for RedisBroker {
     }
 
     async fn deregister(&self, incarnation: &Incarnation) -> Result<()> {
+        // A server may have been replaced since the last look. What may still be lost, or is owed a marker, nobody else knows.
+        let looked = Health::lives(self, None).await.is_ok();
+        let losses = &self.shared.losses;
+        if looked && losses.unsettled().is_empty() && losses.remembered() == 0 {
+            // Before it is dead, so that it is at no time neither of the two.
+            self.leave_in_order(incarnation).await?;
+        }
         let alive = self.keys().alive(incarnation);
         self.call(Call::command("DEL", &alive).arg(&alive).writing())
             .await?;
-        // What it still owes markers for, nobody else knows.
-        if self.shared.losses.unsettled().is_empty() {
-            self.leave_in_order(incarnation).await?;
-        }
         self.forget(incarnation).await
     }
 
