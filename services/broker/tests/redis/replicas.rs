@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use carillon_broker::{
-    Append, AppendOutcome, BrokerError, ChannelAppend, Channels as _, DeadLetterSource, DeadLetters as _, FencingToken,
-    Health as _, IdempotencyKey, Incarnation, Leases as _, Life, Membership as _, NewMessage, Queue as _,
-    Record, RecordEntry,
+    Append, AppendOutcome, BrokerError, ChannelAppend, Channels as _, DeadLetterSource, DeadLetters as _,
+    FencingToken, Health as _, IdempotencyKey, Incarnation, Leases as _, Life, Membership as _, NewMessage,
+    Queue as _, Record, RecordEntry,
     redis::{Mode, RedisBroker, RedisOptions},
 };
 use carillon_model::{Offset, Partition, Room, policy::HistoryLimits};
@@ -150,7 +150,9 @@ async fn every_step_of_a_message_waits_for_replicas() {
     let [gateway, owner] = ["gateway", "dispatcher"].map(|pod| Incarnation::new(pod, 1));
     broker.register(&gateway_member(&gateway), alive).await.unwrap();
     let offset = append(&broker, "held").await.unwrap();
-    let grant = broker.acquire_partition(partition, &owner, alive, Offset::ZERO).await;
+    let grant = broker
+        .acquire_partition(partition, &owner, alive, Offset::ZERO)
+        .await;
     let grant = grant.unwrap().unwrap();
     replica.kill();
 
@@ -171,13 +173,22 @@ async fn every_step_of_a_message_waits_for_replicas() {
     };
     let recorded = broker.record(record).await.map(drop);
     let source = DeadLetterSource::Queue(offset);
-    let buried = broker.bury(partition, source, "bytes".into(), "in a test").await.map(drop);
-    let trimmed = broker.trim(partition, grant.token, &grant.life, offset, &[]).await.map(drop);
+    let buried = broker
+        .bury(partition, source, "bytes".into(), "in a test")
+        .await
+        .map(drop);
+    let trimmed = broker
+        .trim(partition, grant.token, &grant.life, offset, &[])
+        .await
+        .map(drop);
     // A channel is caught up from history, and its server may be another one.
     let sent = broker.append_channel(&gateway, "entry".into(), 1 << 20).await;
     assert_eq!(sent, Ok(ChannelAppend::Kept));
     for (step, outcome) in [("record", recorded), ("bury", buried), ("trim", trimmed)] {
-        assert!(matches!(outcome, Err(BrokerError::Unreplicated { .. })), "{step}: {outcome:?}");
+        assert!(
+            matches!(outcome, Err(BrokerError::Unreplicated { .. })),
+            "{step}: {outcome:?}"
+        );
     }
 }
 
