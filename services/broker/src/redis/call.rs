@@ -8,7 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Cmd, RedisError, ToRedisArgs, Value, cmd};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, ToRedisArgs, Value, cmd};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -199,7 +199,10 @@ impl Call {
                     // A read that was cut off because the server lost its role is asked again of its successor.
                 }
                 Verdict::Wait | Verdict::SendScript => {
-                    connection.discard();
+                    // A server that is busy with itself, or moves a slot, says nothing about the connection.
+                    if is_of_another_role(&error) {
+                        connection.discard();
+                    }
                     if Instant::now() + pause >= deadline {
                         return Err(BrokerError::Unavailable(error.to_string()));
                     }
@@ -266,6 +269,14 @@ impl Call {
         }
         Ok(answer)
     }
+}
+
+/// Whether a server that was a primary is none any more.
+fn is_of_another_role(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+    )
 }
 
 fn no_connection(node: &Node) -> BrokerError {

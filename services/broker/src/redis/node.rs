@@ -330,15 +330,18 @@ pub(super) type PooledLane = Object<Connector>;
 
 /// Asks a server for something that changes nothing.
 pub(super) async fn ask(node: &Node, command: &Cmd) -> Result<Value> {
-    let mut lane = node.lane().await?;
+    // Not behind what producers wait for.
+    let mut lane = node.control_lane().await?;
     match lane.send(command).await {
         Ok(answer) => Ok(answer),
-        Err(error) => {
-            drop(PooledLane::take(lane));
-            match classify(&error, false, true) {
-                Verdict::Failed { error, .. } => Err(error),
-                _ => Err(BrokerError::Unavailable(error.to_string())),
+        Err(error) => match classify(&error, false, true) {
+            Verdict::Failed { error, broken } => {
+                if broken {
+                    node.forget_control();
+                }
+                Err(error)
             }
-        }
+            _ => Err(BrokerError::Unavailable(error.to_string())),
+        },
     }
 }
