@@ -3,7 +3,7 @@
 //! A changed life is a failover or restart: what was read before may have been taken back. So lives are known before
 //! the first lease is taken, and looked at each second from then on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use carillon_broker::{BrokerError, Lives};
 use carillon_model::Partition;
@@ -78,7 +78,9 @@ pub(crate) async fn watch_lives(shared: &Shared, seen: watch::Sender<Seen>) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        match shared.call("lives", shared.broker.lives(None)).await {
+        // A look and the servers' answers have limits of their own, which together are longer than a call's.
+        let limit = shared.settings.call_timeout * 2 + Duration::from_secs(1);
+        match shared.call_within(limit, "lives", shared.broker.lives(None)).await {
             Ok(lives) => seen.send_modify(|seen| {
                 match &lives.problem {
                     None => {

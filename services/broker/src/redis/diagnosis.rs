@@ -127,12 +127,23 @@ impl RedisBroker {
     }
 
     /// Looks at every server before anything is written there; the first problem is the error. One that keeps nothing on
-    /// disk takes writes, but is not ready.
+    /// disk takes writes, but is not ready. Nor is one that does not answer; it keeps nobody from the others.
     pub(super) async fn check_servers(&self, persistence: bool) -> Result<()> {
         // Who was primary when somebody looked last may be gone.
         self.topology().look().await?;
+        let mut unavailable = None;
+        let mut answered = false;
         for found in self.look_at_servers().await? {
-            for finding in found? {
+            let found = match found {
+                Ok(found) => found,
+                Err(error @ BrokerError::Unavailable(_)) => {
+                    unavailable = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            answered = true;
+            for finding in found {
                 if let Some(problem) = finding.problem
                     && (persistence || finding.subject != PERSISTENCE)
                 {
@@ -141,7 +152,10 @@ impl RedisBroker {
                 }
             }
         }
-        Ok(())
+        match unavailable {
+            Some(error) if persistence || !answered => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Whether what is fixed for ever is what this process is set to; only looked at, never written.

@@ -210,7 +210,7 @@ impl Topology {
     }
 
     /// Looks who is primary, and asks every primary who it is, all at once. Callers that come while a survey is under
-    /// way share the next one. An error: not even what was known before is there to be told.
+    /// way share the next one. An error: it is not known who is primary, or none of them was ever seen.
     pub(super) async fn survey(&self) -> Result<Survey> {
         let asked = Instant::now();
         let mut surveyed = self.surveyed.lock().await;
@@ -244,11 +244,20 @@ impl Topology {
                     lives.insert(address, life);
                 }
                 Err(error) => {
+                    // A server that was never seen must not keep a new process from the others. When it answers, it is
+                    // taken for another one than this, and everything of it is read again.
                     let before = self.map.lock().lives.get(&address).cloned();
-                    lives.insert(address, before.ok_or_else(|| error.clone())?);
+                    let unseen = || Life(format!("{address}:unseen").into());
+                    lives.insert(address.clone(), before.unwrap_or_else(unseen));
                     problem.get_or_insert(error);
                 }
             }
+        }
+        if let Some(error) = &problem
+            && servers.is_empty()
+            && self.map.lock().lives.is_empty()
+        {
+            return Err(error.clone());
         }
         Ok(Survey {
             lives,
