@@ -16,6 +16,8 @@ use tokio::{
 const ALIVE_FOR: Duration = Duration::from_secs(10);
 /// How often its life is renewed.
 const RENEW: Duration = Duration::from_secs(2);
+/// How often it lists itself anew: the server that keeps the list may have lost it.
+const LIST: Duration = Duration::from_secs(6);
 /// How long to wait where the broker did not answer.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -48,8 +50,8 @@ impl Registration {
         let mut draining = std::pin::pin!(draining);
         let mut going = false;
         let mut former: Option<Incarnation> = None;
+        let mut incarnation = Incarnation::new(&self.pod, uuid::Uuid::now_v7().simple());
         loop {
-            let incarnation = Incarnation::new(&self.pod, uuid::Uuid::now_v7().simple());
             let mut policy = self.policy.clone();
             policy.mark_unchanged();
             let member = self.member(&incarnation, going);
@@ -66,6 +68,7 @@ impl Registration {
             *self.standing.lock() = Some(incarnation.clone());
             let mut reported = Some(member);
             let mut renew_at = Instant::now() + RENEW;
+            let mut list_at = Instant::now() + LIST;
             loop {
                 tokio::select! {
                     biased;
@@ -81,14 +84,16 @@ impl Registration {
                     },
                 }
                 let member = self.member(&incarnation, going);
-                if reported.as_ref() != Some(&member) {
+                if reported.as_ref() != Some(&member) || list_at <= Instant::now() {
+                    list_at = Instant::now() + LIST;
                     // What could not be told is told with the next renewal.
                     reported = self.broker.report(&member).await.is_ok().then_some(member);
                 }
             }
             tracing::warn!(%incarnation, "declared dead; coming back as another incarnation");
             *self.standing.lock() = None;
-            former = Some(incarnation);
+            let next = Incarnation::new(&self.pod, uuid::Uuid::now_v7().simple());
+            former = Some(std::mem::replace(&mut incarnation, next));
         }
     }
 

@@ -27,16 +27,15 @@ pub(super) struct Registrar {
 }
 
 impl Registrar {
-    /// A new incarnation, alive, with the lives of the servers as they were before its first route. `former`: the one that
-    /// was declared dead.
-    pub(super) async fn register(
+    /// Makes an incarnation alive, and gives the lives of the servers as they were before its first route. `former`: the
+    /// one that was declared dead.
+    async fn register(
         &self,
+        incarnation: &Incarnation,
         former: Option<&Incarnation>,
-    ) -> Result<(Incarnation, Lives), BrokerError> {
-        let id = { format!("{:016x}", self.random.lock().u64(..)) };
-        let incarnation = Incarnation::new(&self.settings.pod, id);
-        let lives = Health::lives(&*self.broker, Some(&incarnation)).await?;
-        let (member, alive_for) = (self.member(&incarnation), self.settings.alive_for);
+    ) -> Result<Lives, BrokerError> {
+        let lives = Health::lives(&*self.broker, Some(incarnation)).await?;
+        let (member, alive_for) = (self.member(incarnation), self.settings.alive_for);
         match former {
             None => Membership::register(&*self.broker, &member, alive_for).await?,
             Some(former) => self.broker.register_again(&member, alive_for, former).await?,
@@ -45,15 +44,18 @@ impl Registrar {
         let limit = i64::try_from(self.settings.capacity).unwrap_or(i64::MAX);
         self.metrics.sessions_limit.set(limit);
         tracing::info!(%incarnation, "registered");
-        Ok((incarnation, lives))
+        Ok(lives)
     }
 
-    /// As [`Registrar::register`], for as long as it takes the broker to answer.
+    /// A new incarnation, registered for as long as it takes the broker to answer. It is the same at each try: one whose
+    /// registration was half done would count as died.
     pub(super) async fn register_patiently(&self, former: Option<&Incarnation>) -> (Incarnation, Lives) {
+        let id = { format!("{:016x}", self.random.lock().u64(..)) };
+        let incarnation = Incarnation::new(&self.settings.pod, id);
         let mut told = false;
         loop {
-            match self.register(former).await {
-                Ok(registered) => return registered,
+            match self.register(&incarnation, former).await {
+                Ok(lives) => return (incarnation, lives),
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!(%error, "waiting for the broker");

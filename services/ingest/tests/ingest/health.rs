@@ -80,7 +80,9 @@ async fn a_failover_is_noticed_within_two_seconds() {
             }
         }
     };
-    timeout(Duration::from_secs(4), fails_over).await.expect("a look each second");
+    timeout(Duration::from_secs(4), fails_over)
+        .await
+        .expect("a look each second");
     watching.abort();
 }
 
