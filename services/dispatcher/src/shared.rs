@@ -116,6 +116,21 @@ impl Shared {
         known.living.clone()
     }
 
+    /// The gateways that a marker of the partition is for. Where it is not known who lives, all that are listed: a dead
+    /// one's channel says so.
+    pub(crate) async fn gateways_for_marker(&self) -> Vec<Incarnation> {
+        let members = self.broker.members(ServiceKind::Gateway);
+        match self.call("members", members).await {
+            Ok(members) => members.into_iter().map(|member| member.incarnation).collect(),
+            Err(error) => {
+                debug!(%error, "the marker goes to all gateways that were listed");
+                let listed = self.listed.lock().clone();
+                let gateways = listed.iter().filter(|(kind, _)| *kind == ServiceKind::Gateway);
+                gateways.map(|(_, incarnation)| incarnation.clone()).collect()
+            }
+        }
+    }
+
     /// After a dead letter was written: drops the oldest of too many. Where that fails, the next letter's turn does it.
     pub(crate) async fn cap_dead_letters(&self, partition: Partition) {
         let keep = self.settings.dead_letters;

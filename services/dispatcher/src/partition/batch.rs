@@ -118,6 +118,11 @@ impl Batch {
         self.entries.iter().any(|(_, entry)| entry.room().is_none())
     }
 
+    /// Whether it says that nobody knows what the partition lost.
+    pub(crate) fn marks_the_partition(&self) -> bool {
+        self.count(|entry| matches!(entry, Entry::PartitionGap)) > 0
+    }
+
     /// How many entries of a kind there are.
     pub(crate) fn count(&self, of_kind: impl Fn(&Entry) -> bool) -> usize {
         self.entries.iter().filter(|(_, entry)| of_kind(entry)).count()

@@ -42,7 +42,9 @@ impl Owner {
         recorded: &RecordOutcome,
         trace: Option<&BatchTrace>,
     ) -> Result<Sent, Interruption> {
-        let living = if batch.is_for_all() {
+        let living = if batch.marks_the_partition() {
+            self.shared.gateways_for_marker().await
+        } else if batch.is_for_all() {
             self.shared.gateways().await
         } else {
             Vec::new()
@@ -127,10 +129,7 @@ impl Owner {
             }
             // A channel that says no is not silent: somebody has to help it.
             Err(
-                error @ (BrokerError::Unavailable(_)
-                | BrokerError::NotWritable(_)
-                | BrokerError::Unknown(_)
-                | BrokerError::Unreplicated { .. }),
+                error @ (BrokerError::Unavailable(_) | BrokerError::NotWritable(_) | BrokerError::Unknown(_)),
             ) if self.parking.failed(gateway, began).elapsed() >= settings.channel_patience => {
                 Ok(Delivery::Silent(error))
             }
