@@ -253,14 +253,16 @@ impl UnreplicatedLog {
         self.entries == 0
     }
 
-    /// Over a limit the oldest of the longest go.
+    /// Over a limit the oldest of the longest go, several at a time, because the longest has to be looked for.
     fn fit(&mut self) {
         while self.entries > self.limits.entries || self.bytes > self.limits.bytes {
             let Some(log) = self.partitions.values_mut().max_by_key(|log| log.entries.len()) else {
                 return;
             };
-            self.bytes -= log.drop_oldest();
-            self.entries -= 1;
+            for _ in 0..(log.entries.len() / 64).max(1) {
+                self.bytes -= log.drop_oldest();
+                self.entries -= 1;
+            }
         }
     }
 }
@@ -277,7 +279,13 @@ impl PartitionLog {
     fn hidden_by(&self, lineage: &Lineage) -> Option<Vec<Life>> {
         let raised = |life: &Life| lineage.raises.iter().any(|raise| raise.life == *life);
         let last = self.former.iter().rposition(|(life, _)| !raised(life))?;
-        Some(self.former.iter().take(last).map(|(life, _)| life.clone()).collect())
+        Some(
+            self.former
+                .iter()
+                .take(last)
+                .map(|(life, _)| life.clone())
+                .collect(),
+        )
     }
 
     /// The server has this identity from now on.

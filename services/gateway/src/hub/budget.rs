@@ -10,14 +10,12 @@
 //! messages that have just come, and go on in the order in which they stopped. Where that is not enough, the shards close
 //! sessions that read nothing at all ([relief](super::shard)).
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
+use indexmap::IndexMap;
 use parking_lot::Mutex;
 
 use super::shard::{SessionKey, Signals};
@@ -34,7 +32,8 @@ pub(super) struct OutboxBudget {
     used: AtomicUsize,
     /// How many wait, so that whoever gives back need not look.
     waiting: AtomicUsize,
-    line: Mutex<VecDeque<(SessionKey, Arc<Signals>)>>,
+    /// In the order in which they began to wait, each once.
+    line: Mutex<IndexMap<SessionKey, Arc<Signals>>>,
 }
 
 impl OutboxBudget {
@@ -104,8 +103,9 @@ impl OutboxBudget {
         if self.has_room(bytes) {
             return true;
         }
-        self.line.lock().push_back((session, Arc::clone(signals)));
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let mut line = self.line.lock();
+        line.entry(session).or_insert_with(|| Arc::clone(signals));
+        self.waiting.store(line.len(), Ordering::Relaxed);
         false
     }
 
@@ -122,9 +122,10 @@ impl OutboxBudget {
         let told: Vec<_> = {
             let mut line = self.line.lock();
             let count = count.min(line.len());
-            line.drain(..count).collect()
+            let told = line.drain(..count).collect();
+            self.waiting.store(line.len(), Ordering::Relaxed);
+            told
         };
-        self.waiting.fetch_sub(told.len(), Ordering::Relaxed);
         for (session, signals) in told {
             signals.drained(session);
         }
