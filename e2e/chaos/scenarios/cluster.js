@@ -1,4 +1,5 @@
 // A Cluster of three primaries with a replica each.
+import { planned } from './planned.js';
 
 const shape = 'cluster';
 const loses = { loses: true };
@@ -53,6 +54,19 @@ export default [
       await stage.shape.agreed();
       stage.ample();
       await stage.flowing();
+    },
+  },
+  {
+    name: 'cluster-planned',
+    shape,
+    about: 'Planned failovers of one primary after the other by `CLUSTER FAILOVER`: nothing is lost, though no write waits for a replica.',
+    runs: { short: [{ wait: 0 }], long: [{ wait: 0 }, { wait: 0, away: true }] },
+    async run(stage) {
+      for (const primary of await stage.shape.primaries()) {
+        const replica = await stage.shape.replicaOf(primary);
+        await planned(stage, `planned failover of ${primary.name}`, () => stage.shape.failover(replica));
+        await stage.shape.agreed();
+      }
     },
   },
   {

@@ -1,5 +1,6 @@
 // A primary with two replicas behind three Sentinels: everything by which another server becomes the primary.
 import { until } from '../../lib/until.js';
+import { planned } from './planned.js';
 
 const shape = 'sentinel';
 /** What the short form tries of `wait_replicas`, and the long form. */
@@ -63,6 +64,27 @@ export default [
         await stage.shape.joined(old);
         await stage.shape.whole();
         stage.ample();
+      }
+    },
+  },
+  {
+    name: 'sentinel-planned-steps',
+    shape,
+    about: 'A planned failover by the steps of the page about Redis: nothing is lost, though no write waits for a replica.',
+    runs: { short: [{ wait: 0 }], long: [{ wait: 0 }, { wait: 0, away: true }] },
+    async run(stage) {
+      for (let n = 0; n < (stage.long ? 3 : 1); n += 1) {
+        const old = await stage.shape.primary();
+        const replicas = stage.shape.data.filter((server) => server !== old);
+        const chosen = replicas[stage.random.below(replicas.length)];
+        const undo = await stage.shape.prefer(chosen);
+        await planned(stage, `planned failover ${n + 1}`, async () => {
+          const primary = await stage.shape.planned(chosen);
+          stage.expect(primary === chosen, `Sentinels promoted ${primary.name}, not ${chosen.name}`);
+        });
+        await undo();
+        await stage.shape.joined(old);
+        await stage.shape.whole();
       }
     },
   },

@@ -117,6 +117,51 @@ export class Sentinels {
     return this.promoted(old);
   }
 
+  /**
+   * Lets Sentinels choose this replica alone, and waits until they know it: they ask every ten seconds. Gives what lets
+   * them choose the others as well.
+   */
+  async prefer(chosen) {
+    const old = await this.primary();
+    const others = this.data.filter((server) => server !== chosen && server !== old);
+    await Promise.all(others.map((server) => server.cli('CONFIG', 'SET', 'replica-priority', 0)));
+    const ports = new Set(others.map(({ port }) => `${port}`));
+    for (const sentinel of this.awake) {
+      await until(`${sentinel.name} knows whom to choose`, async () => {
+        const lines = (await sentinel.cli('SENTINEL', 'REPLICAS', NAME)).split('\n');
+        const values = (name) => lines.flatMap((line, n) => (line === name ? [lines[n + 1]] : []));
+        const priorities = values('slave-priority');
+        return values('port').every((port, n) => !ports.has(port) || priorities[n] === '0');
+      });
+    }
+    // Sentinels have each server that they tell of a new primary write its file, with what it has now.
+    return () => Promise.all(others.map(async (server) => {
+      await server.cli('CONFIG', 'SET', 'replica-priority', 100);
+      await server.cli('CONFIG', 'REWRITE');
+    }));
+  }
+
+  /**
+   * A planned failover to `chosen`, by the steps that docs/redis.md has for it: nothing may be lost by it. Gives the new
+   * primary.
+   */
+  async planned(chosen) {
+    const old = await this.primary();
+    await old.cli('CLIENT', 'PAUSE', 60_000, 'WRITE');
+    await until('the replica has all', async () => {
+      const [{ master_repl_offset: written }, { slave_repl_offset: held }] = await Promise.all([old.info('replication'), chosen.info('replication')]);
+      return written === held;
+    });
+    await until('a failover begins', () => this.awake[0].cli('SENTINEL', 'FAILOVER', NAME), 5_000);
+    const primary = await this.promoted(old);
+    // Sentinels do so only after the pause, and would let it take writes for some seconds before.
+    await old.cli('REPLICAOF', '127.0.0.1', primary.port);
+    await old.cli('CONFIG', 'REWRITE');
+    // While it is paused, it takes nothing from its new primary either.
+    await old.cli('CLIENT', 'UNPAUSE');
+    return primary;
+  }
+
   async end() {
     await Promise.all(this.servers.map((server) => server.remove()));
   }
