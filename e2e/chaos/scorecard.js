@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { SERVER } from '../lib/redis.js';
 import { complaints } from './audit/index.js';
 import { artifacts } from './play.js';
 
@@ -39,7 +40,7 @@ export function machine() {
     processor: os.cpus()[0].model,
     memory_gib: Math.round(os.totalmem() / 2 ** 30),
     system: `${os.type()} ${os.release().split(".").slice(0, 2).join(".")}`,
-    redis: /v=(\S+)/.exec(version('redis-server', '--version'))[1],
+    redis: /v=(\S+)/.exec(version(SERVER, '--version'))[1],
     node: process.version,
     carillon: version(process.env.E2E_BINARY, '--version'),
   };

@@ -7,6 +7,10 @@ import { Child } from './processes.js';
 import { freePort } from './ports.js';
 import { until } from './until.js';
 
+/** What is run: other versions than those in PATH can be named. */
+export const SERVER = process.env.REDIS_SERVER || 'redis-server';
+export const CLI = process.env.REDIS_CLI || 'redis-cli';
+
 export class Redis {
   /** @param {{ port?: number, users?: string[] }} [what] `users`: lines of an ACL file */
   static async start({ port, users = [] } = {}) {
@@ -19,7 +23,7 @@ export class Redis {
   }
 
   async run() {
-    this.child = new Child(`redis-${this.port}`, 'redis-server', [
+    this.child = new Child(`redis-${this.port}`, SERVER, [
       '--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.folder,
       '--maxmemory-policy', 'noeviction', '--appendonly', 'yes', '--save', '', '--aclfile', path.join(this.folder, 'users.acl'),
     ]);
@@ -32,12 +36,12 @@ export class Redis {
 
   /** What `redis-cli` prints. */
   cli(...args) {
-    return execFileSync('redis-cli', ['-p', `${this.port}`, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    return execFileSync(CLI, ['-p', `${this.port}`, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   }
 
   /** Puts bytes at the end of a list: an argument of `cli` can't hold them all. */
   push(list, bytes) {
-    execFileSync('redis-cli', ['-p', `${this.port}`, '-x', 'RPUSH', list], { input: bytes });
+    execFileSync(CLI, ['-p', `${this.port}`, '-x', 'RPUSH', list], { input: bytes });
   }
 
   /** Stops it in its tracks: connections stand, bytes are taken, and nothing is answered. It stands still when this returns. */

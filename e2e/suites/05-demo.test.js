@@ -10,7 +10,7 @@ import { canary } from '../lib/canaries.js';
 import { Listener } from '../lib/listener.js';
 import { Service } from '../lib/processes.js';
 import { Proxy } from '../lib/proxy.js';
-import { Redis } from '../lib/redis.js';
+import { CLI, Redis } from '../lib/redis.js';
 import { until } from '../lib/until.js';
 
 const run = promisify(execFile);
@@ -63,7 +63,7 @@ test('every tab shows the 100 lines in order, once', async () => {
   const owner = redis.cli('HGET', 'carillon:list.state:{message}', 'owner').trim();
   const pushed = Array.from({ length: 100 }, (_, n) => canary('payload', `line ${n}`));
   // Not all at once, so that lines are taken before the one, with it and after it.
-  const pushing = (async () => { for (const line of pushed) await run('redis-cli', ['-p', `${redis.port}`, 'RPUSH', 'message', line]); })();
+  const pushing = (async () => { for (const line of pushed) await run(CLI, ['-p', `${redis.port}`, 'RPUSH', 'message', line]); })();
   const { first, pending } = await died;
   await first.ended;
   assert.ok(owner.startsWith(`${first.name}@`), `${owner} had the list, and ${first.name} died`);

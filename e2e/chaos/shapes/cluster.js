@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { freePort } from '../../lib/ports.js';
+import { CLI } from '../../lib/redis.js';
 import { until } from '../../lib/until.js';
 import { Server } from './server.js';
 
@@ -17,7 +18,7 @@ export class Cluster {
     const shape = new Cluster();
     shape.lines = [...LINES, ...lines];
     shape.servers = await Promise.all(Array.from({ length: 6 }, () => shape.node()));
-    await run('redis-cli', ['--cluster', 'create', ...shape.servers.map(({ address }) => address), '--cluster-replicas', '1', '--cluster-yes'], { timeout: 60_000 });
+    await run(CLI, ['--cluster', 'create', ...shape.servers.map(({ address }) => address), '--cluster-replicas', '1', '--cluster-yes'], { timeout: 60_000 });
     await shape.agreed();
     return shape;
   }
@@ -135,7 +136,7 @@ export class Cluster {
     const node = await this.node();
     await joins(node);
     const { id } = (await this.nodes()).find(({ port }) => port === primary.port);
-    await run('redis-cli', ['--cluster', 'add-node', node.address, primary.address, '--cluster-slave', '--cluster-master-id', id], { timeout: 30_000 });
+    await run(CLI, ['--cluster', 'add-node', node.address, primary.address, '--cluster-slave', '--cluster-master-id', id], { timeout: 30_000 });
     this.servers.push(node);
     await node.follows();
     await this.agreed();
@@ -152,7 +153,7 @@ export class Cluster {
     const nodes = await this.nodes();
     const { id, primary } = nodes.find(({ port }) => port === replica.port);
     const node = await this.node();
-    await run('redis-cli', ['--cluster', 'add-node', node.address, this.at(nodes.find((each) => each.id === primary).port).address, '--cluster-slave', '--cluster-master-id', primary], { timeout: 30_000 });
+    await run(CLI, ['--cluster', 'add-node', node.address, this.at(nodes.find((each) => each.id === primary).port).address, '--cluster-slave', '--cluster-master-id', primary], { timeout: 30_000 });
     this.servers.push(node);
     await node.follows();
     this.servers = this.servers.filter((server) => server !== replica);

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { freePort } from '../../lib/ports.js';
 import { Child } from '../../lib/processes.js';
+import { CLI, SERVER } from '../../lib/redis.js';
 import { until } from '../../lib/until.js';
 
 const run = promisify(execFile);
@@ -45,7 +46,7 @@ export class Server {
   /** Starts it (again), with what it has on disk. */
   async restart() {
     this.stopped = false;
-    this.child = new Child(this.name, 'redis-server', [this.file, ...(this.sentinel ? ['--sentinel'] : [])]);
+    this.child = new Child(this.name, SERVER, [this.file, ...(this.sentinel ? ['--sentinel'] : [])]);
     await until(`${this.name} answers`, async () => (await this.cli('PING')) === 'PONG');
   }
 
@@ -70,7 +71,7 @@ export class Server {
 
   /** What `redis-cli` prints, without the end of the line. An error of the server is thrown. */
   async cli(...args) {
-    const { stdout } = await run('redis-cli', ['-e', '-p', `${this.port}`, ...args.map(String)], {
+    const { stdout } = await run(CLI, ['-e', '-p', `${this.port}`, ...args.map(String)], {
       timeout: 5_000, maxBuffer: 256 << 20, env: { ...process.env, ...(this.password && { REDISCLI_AUTH: this.password }) },
     });
     return stdout.trimEnd();

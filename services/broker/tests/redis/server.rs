@@ -1,6 +1,7 @@
 //! Real Redis servers and sentinels on free ports, each in a folder of its own, killed when dropped.
 
 use std::{
+    ffi::OsString,
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -86,7 +87,7 @@ impl Server {
 
     /// Starts it (again), and waits until it answers.
     pub(crate) fn run(&mut self) {
-        let started = Command::new("redis-server")
+        let started = Command::new(named("REDIS_SERVER", "redis-server"))
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -119,7 +120,7 @@ impl Server {
 
     /// What `redis-cli` prints for a command.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
-        let output = Command::new("redis-cli")
+        let output = Command::new(named("REDIS_CLI", "redis-cli"))
             .args(["-p", &self.port.to_string()])
             .args(arguments)
             .output();
@@ -154,6 +155,13 @@ pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::yield_now();
     }
+}
+
+/// What is run: a variable of the environment can name another version than that in `PATH`.
+fn named(variable: &str, usual: &str) -> OsString {
+    std::env::var_os(variable)
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| usual.into())
 }
 
 fn folder(port: u16) -> PathBuf {
