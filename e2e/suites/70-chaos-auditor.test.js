@@ -1,7 +1,7 @@
 // The auditor of `make chaos`: one fault of every kind is put into a clean log, and found; the clean log passes.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { STRICT, audit, complaints } from '../chaos/audit/index.js';
+import { GENEROUS, STRICT, audit, complaints } from '../chaos/audit/index.js';
 
 const GATEWAYS = ['gateway-0', 'gateway-1'];
 const FAULT = { from: 20_000, to: 24_000 };
@@ -127,6 +127,16 @@ test('what Redis may lose is counted apart, and only where the docs say so', () 
   const claimed = unheld(clean(), 190);
   find(claimed, 'told', { client: 'client-1', recovered: true }).before = offset(189);
   assert.deepEqual(kinds(without(claimed, got(claimed, 'client-1', 190)), { mayLose: true }), ['true over a hole']);
+});
+
+test('what Redis loses after the services could have moved is found', () => {
+  // The first messages after the fault are 191, 192, and so on: one each 100 ms.
+  const lost = (n) => kinds(unheld(clean(), n), { mayLose: true, limits: { ...GENEROUS, needless: 1 } });
+  assert.deepEqual(lost(191 + 14), [], '1.4 s after the fault');
+  assert.deepEqual(lost(191 + 16), ['lost on the server'], '1.6 s after it');
+  // And what had been there for long before it.
+  assert.deepEqual(lost(190 - 14), []);
+  assert.deepEqual(lost(190 - 16), ['lost on the server']);
 });
 
 test('a loss that nobody knew of may be told late, where that is asked for, and not never', () => {

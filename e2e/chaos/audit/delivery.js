@@ -38,7 +38,7 @@ export function delivery(ledger, timeline, { mayLose, toldLate = false }) {
     counts[count] += 1;
     violations.push({ kind, client, room, text });
   };
-  const excused = (at) => mayLose && timeline.mayLose(at);
+  const excused = (at, more) => mayLose && timeline.mayLose(at, more);
 
   for (const message of serverLost(ledger)) {
     if (excused(message.answered)) explained.redis_lost += 1;
@@ -58,7 +58,8 @@ export function delivery(ledger, timeline, { mayLose, toldLate = false }) {
       const before = first.get(event.n);
       if (before) {
         const gone = ledger.holds({ room: seat.room, offset: before.offset }) === false;
-        if (gone && excused(before.at)) explained.redis_doubled += 1;
+        // When that one was accepted is not known, only when it came.
+        if (gone && excused(before.at, timeline.limits.late)) explained.redis_doubled += 1;
         else blame('doubled', 'doubled', seat, `message ${event.n} came at ${before.offset} and at ${event.offset}`);
       } else if ((place && compare(event.offset, place) <= 0) || event.n < highest) {
         blame('disordered', 'disordered', seat, `message ${event.n} at ${event.offset} came after ${highest} at ${place}`);

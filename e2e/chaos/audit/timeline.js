@@ -2,6 +2,9 @@
 
 /** @typedef {{ from: number, to: number }} Span */
 
+/** Milliseconds before a fault in which Redis may not have saved yet what it accepted: it writes to disk each second. */
+const UNSAVED = 1_500;
+
 export class Timeline {
   /** @param {object[]} events @param {import('./index.js').Limits} limits */
   constructor(events, limits) {
@@ -56,10 +59,12 @@ export class Timeline {
     return this.#known.get(key);
   }
 
-  /** Whether Redis may lose what was accepted then: by a fault of a kind that says so, and in its time. */
-  mayLose(at) {
-    const { late } = this.limits;
-    return this.faults.some(({ loses, from, to }) => loses && at >= from - late && at <= to + late);
+  /**
+   * Whether Redis may lose what was accepted then: by a fault of a kind that says so, in its time. `more`: milliseconds that
+   * it may have taken on its way since.
+   */
+  mayLose(at, more = 0) {
+    return this.faults.some(({ loses, from, to }) => loses && at >= from - UNSAVED && at <= to + this.limits.moved + more);
   }
 
   /**
