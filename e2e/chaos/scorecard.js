@@ -20,6 +20,7 @@ const COLUMNS = [
   ['doubled', ({ counts }) => counts.doubled],
   ['disordered', ({ counts }) => counts.disordered],
   ['false `true`', ({ counts }) => counts.false_true],
+  ['false `true`, corrected', ({ counts }) => counts.false_true_corrected],
   ['needless `false`', ({ counts }) => counts.needless],
   ['late', ({ counts }) => counts.late],
   ['latest, s', ({ counts }) => (counts.latest_ms / 1000).toFixed(1)],

@@ -101,6 +101,26 @@ test('`true` over a hole is found', () => {
   assert.deepEqual(kinds(without(log, got(log, 'client-1', 190))), ['true over a hole']);
 });
 
+test('`true` that is corrected by a later `false` is counted apart, and found only long after the fault', () => {
+  const verdict = (since, limits = STRICT) => {
+    const log = unheld(clean(), 190);
+    const claim = find(log, 'told', { client: 'client-1', recovered: true });
+    const marker = { ...claim, at: FAULT.to + since + 500, recovered: false };
+    Object.assign(claim, { at: FAULT.to + since, before: offset(189) });
+    // What came since would be above its place.
+    const still = silent(without(log, got(log, 'client-1', 190)), FAULT.to, marker.at, 'client-1');
+    const missed = log.filter((event) => event.kind === 'got' && event.client === 'client-1' && event.at >= FAULT.to && event.at < marker.at);
+    return audit([...still, marker, ...missed.map((event) => ({ ...event, at: marker.at + event.n / 1_000 }))], { mayLose: true, limits: { ...limits, needless: 1 } });
+  };
+  const soon = verdict(900);
+  assert.deepEqual(soon.violations, []);
+  assert.deepEqual([soon.counts.false_true, soon.counts.false_true_corrected, soon.counts.told], [0, 1, 1]);
+  const late = verdict(1_100);
+  assert.deepEqual(late.violations.map(({ kind }) => kind), ['true over a hole']);
+  assert.deepEqual([late.counts.false_true, late.counts.false_true_corrected], [0, 1]);
+  assert.deepEqual(verdict(1_100, { ...STRICT, toldLate: true }).violations, [], 'nobody alive knew');
+});
+
 test('`false` is found where history held all, and is no fault where it did not', () => {
   const needless = clean();
   find(needless, 'told', { client: 'client-1', recovered: true }).recovered = false;

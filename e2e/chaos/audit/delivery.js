@@ -2,11 +2,11 @@
 import { compare, within } from '../../lib/offsets.js';
 
 /**
- * Whether a client was told of a loss of this message: that something is missing where it was. With `late`, what the server
+ * Where a client was told of a loss of this message: that something is missing where it was. With `late`, what the server
  * lost may be told at any later place.
  */
 export function told({ told: claims }, message, held, late = false) {
-  return claims.some(({ recovered, before, offset, at }) => {
+  return claims.find(({ recovered, before, offset, at }) => {
     if (recovered || before === undefined) return false;
     if (within(message.offset, before, offset)) return true;
     // What the server lost may have stood higher than where it goes on.
@@ -14,8 +14,11 @@ export function told({ told: claims }, message, held, late = false) {
   });
 }
 
-/** Whether a client was told that nothing was missing where this message was. */
-export const assured = ({ told: claims }, message) => claims.some(({ recovered, before, offset }) => recovered && before !== undefined && within(message.offset, before, offset));
+/** Where a client was told that nothing was missing where this message was. */
+export const assured = ({ told: claims }, message) => claims.filter(({ recovered, before, offset }) => recovered && before !== undefined && within(message.offset, before, offset));
+
+/** Where a client was told later that something is missing after all. */
+const corrects = ({ told: claims }, wrong) => claims.find(({ recovered, before, at }) => !recovered && before !== undefined && at > wrong.at);
 
 /** Messages that are missing at a client although it was owed them. */
 export function missing(seat, ledger) {
@@ -32,7 +35,7 @@ export function serverLost(ledger) {
 /** @param {import('./ledger.js').Ledger} ledger @param {import('./timeline.js').Timeline} timeline */
 export function delivery(ledger, timeline, { mayLose, toldLate = false }) {
   const violations = [];
-  const counts = { deliveries: 0, lost: 0, doubled: 0, disordered: 0, told: 0, false_true: 0 };
+  const counts = { deliveries: 0, lost: 0, doubled: 0, disordered: 0, told: 0, false_true: 0, false_true_corrected: 0 };
   const explained = { redis_lost: 0, redis_doubled: 0 };
   const blame = (kind, count, { client, room }, text) => {
     counts[count] += 1;
@@ -71,9 +74,16 @@ export function delivery(ledger, timeline, { mayLose, toldLate = false }) {
     for (const message of missing(seat, ledger)) {
       const held = ledger.holds(message);
       const text = `message ${message.n} at ${message.offset}${held === false ? ', which the server lost,' : ''}`;
-      if (told(seat, message, held, toldLate)) counts.told += 1;
-      else if (assured(seat, message)) blame('true over a hole', 'false_true', seat, `${text} did not come, and it was told that nothing is missing`);
-      else blame('lost', 'lost', seat, `${text} did not come, and it was told nothing`);
+      const right = told(seat, message, held, toldLate);
+      const wrong = assured(seat, message).filter(({ at }) => !right || at < right.at);
+      // A wrong `true` led it past the message, so it is taken back at a place above.
+      const corrected = wrong.length > 0 && (right ?? (held === true ? undefined : corrects(seat, wrong.at(-1))));
+      if (right || corrected) counts.told += 1;
+      if (corrected) counts.false_true_corrected += 1;
+      // It takes a while until it is known what was lost.
+      if (corrected && !wrong.every(({ at }) => toldLate || timeline.unsettled(at))) violations.push({ kind: 'true over a hole', client: seat.client, room: seat.room, text: `${text} did not come, and it was told that nothing is missing when the loss had to be known, and the truth later` });
+      else if (!corrected && wrong.length > 0) blame('true over a hole', 'false_true', seat, `${text} did not come, and it was told that nothing is missing`);
+      else if (!corrected && !right) blame('lost', 'lost', seat, `${text} did not come, and it was told nothing`);
     }
   }
   return { counts, explained, violations };

@@ -11,16 +11,17 @@ import { Timeline } from './timeline.js';
 /**
  * Milliseconds, but for `needless`: the share of claims that may be `false` without need. `accept`, `join`, `late`: how
  * long after it could be an answer or a message may come; `moved`: when, after a fault, services know the server that
- * took over, as they look each second, so that nothing is lost any more; `readiness`: how long it may be wrong; `blink`: how long a
+ * took over, as they look each second, so that nothing is lost any more; `settled`:
+ * when it is known what was lost, so that nobody is told `true` over it any more; `readiness`: how long it may be wrong; `blink`: how long a
  * service may be not ready in calm times; `start`: how long a start may take. `toldLate`: what nobody alive knows to be
  * lost may be told where the client has got more already.
- * @typedef {{ accept: number, join: number, late: number, moved: number, readiness: number, blink: number, start: number, needless: number, toldLate?: boolean }} Limits
+ * @typedef {{ accept: number, join: number, late: number, moved: number, settled: number, readiness: number, blink: number, start: number, needless: number, toldLate?: boolean }} Limits
  */
 
 /** What the long form asks for. @type {Limits} */
-export const STRICT = { accept: 5_000, join: 5_000, late: 2_000, moved: 1_500, readiness: 5_000, blink: 1_000, start: 15_000, needless: 0.01 };
+export const STRICT = { accept: 5_000, join: 5_000, late: 2_000, moved: 1_500, settled: 1_000, readiness: 5_000, blink: 1_000, start: 15_000, needless: 0.01 };
 /** What the short form asks for, on machines that have other things to do. @type {Limits} */
-export const GENEROUS = { accept: 10_000, join: 10_000, late: 6_000, moved: 1_500, readiness: 8_000, blink: 3_000, start: 30_000, needless: 0.01 };
+export const GENEROUS = { accept: 10_000, join: 10_000, late: 6_000, moved: 1_500, settled: 1_000, readiness: 8_000, blink: 3_000, start: 30_000, needless: 0.01 };
 
 /**
  * @param {object[]} log as log.js describes it

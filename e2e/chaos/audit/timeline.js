@@ -67,6 +67,11 @@ export class Timeline {
     return this.faults.some(({ loses, from, to }) => loses && at >= from - UNSAVED && at <= to + this.limits.moved + more);
   }
 
+  /** Whether it may not be known yet what Redis lost: in such a fault, and for a while after it. */
+  unsettled(at) {
+    return this.faults.some(({ loses, from, to }) => loses && at >= from && at <= to + this.limits.settled);
+  }
+
   /**
    * The spans in which nothing was wrong, and had not been for a while; to somebody who `writes` or not. Without
    * `faults` only lacking replicas are wrong.
