@@ -8,8 +8,9 @@
 //   got       { client, room, n, id, offset }      a message came; `n` is its number in its room
 //   asked     { client, key, what } · answered { key, ok, code }
 //   sent      { room, n, by, tries, outcome, offset, id, answered }    `at`: the first try; `answered`: its outcome was known
-//   fault     { name, loses, cut } · healed { name }    `loses`: Redis may lose something by it; `cut`: gateways that
-//                                                       really can't reach the primary
+//   fault     { name, loses, cut, only } · healed { name }    `loses`: Redis may lose something by it; `cut`: gateways that
+//                                                       really can't reach the primary; `only`: services that it
+//                                                       concerns, if not all
 //   lacking {} · ample {}                         fewer replicas are there than every write waits for
 //   held      { room, offsets, bounded }           at the end: what the server holds of a room, and whether it keeps all
 //   queued    { count }                            at the end: what waits in the queues

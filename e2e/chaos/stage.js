@@ -68,13 +68,13 @@ export class Stage {
    * clients is away meanwhile where the run says so.
    * @param {string} name
    * @param {() => Promise<unknown>} act
-   * @param {{ loses?: boolean, cut?: string[] }} [what] `loses`: Redis may lose what it accepted, as far as the docs say so;
-   *   `cut`: gateways that can't reach the primary
+   * @param {{ loses?: boolean, cut?: string[], only?: string[] }} [what] `loses`: Redis may lose what it accepted, as far as the
+   *   docs say so; `cut`: gateways that can't reach the primary; `only`: services that it concerns, where the others go on
    */
-  async fault(name, act, { loses = false, cut = [] } = {}) {
+  async fault(name, act, { loses = false, cut = [], only } = {}) {
     const away = this.away ? this.crowd.third : [];
     this.crowd.leave(away);
-    this.log.add('fault', { name, loses, cut });
+    this.log.add('fault', { name, loses, cut, only });
     try {
       await act();
     } finally {

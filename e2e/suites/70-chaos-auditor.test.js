@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { GENEROUS, STRICT, audit, complaints } from '../chaos/audit/index.js';
+import { TAKE_OVER } from '../chaos/audit/timeline.js';
 
 const GATEWAYS = ['gateway-0', 'gateway-1'];
 const FAULT = { from: 20_000, to: 24_000 };
@@ -300,6 +301,48 @@ test('while replicas are lacking that every write waits for, nothing has to be a
   assert.deepEqual(kinds(unready('dispatcher-0')), []);
   assert.deepEqual(kinds(unready('gateway-0')), ['readiness lied']);
   assert.deepEqual(kinds(lacking({ at: 31_000, kind: 'asked', client: 'client-0', key: 'x', what: 'join' })), ['join unanswered']);
+});
+
+/** A clean log with a fault of some services only, 30 s to 50 s, in which those clients got nothing until later. */
+function addressed(only, clients, until) {
+  const log = [...clean(), { at: 30_000, kind: 'fault', name: 'some', only }, { at: 50_000, kind: 'healed', name: 'some' }];
+  for (const event of log) if (event.kind === 'got' && clients.includes(event.client) && event.at >= 30_000 && event.at < until) event.at = until + event.n / 1_000;
+  return log;
+}
+
+test('a fault of one gateway excuses the clients that are there, and nobody else', () => {
+  // That it says it is ready meanwhile is found all the same.
+  assert.deepEqual(kinds(addressed(['gateway-0'], ['client-0'], 49_000)), ['readiness lied']);
+  const { violations } = audit(addressed(['gateway-0'], ['client-0', 'client-1'], 34_000));
+  assert.deepEqual(violations.map(({ kind, client }) => [kind, client]), [['late', 'client-1']]);
+  // From when on it is elsewhere, it gets what comes there.
+  const moved = (at) => [...addressed(['gateway-0'], ['client-0'], 40_000), { at, kind: 'connected', client: 'client-0', gateway: 'gateway-1' }];
+  assert.ok(!kinds(moved(38_500)).includes('late'));
+  assert.ok(kinds(moved(37_500)).includes('late'));
+});
+
+test('a fault of one dispatcher excuses late messages until its partitions are taken over, and no joins', () => {
+  const both = ['client-0', 'client-1'];
+  const late = (until) => kinds(addressed(['dispatcher-0'], both, until)).includes('late');
+  assert.ok(!late(30_000 + TAKE_OVER + 1_900));
+  assert.ok(late(30_000 + TAKE_OVER + 2_100));
+  const join = (only) => kinds([...addressed(only, [], 0), { at: 35_000, kind: 'asked', client: 'client-0', key: 'x', what: 'join' }, { at: 45_000, kind: 'answered', key: 'x', ok: true }]);
+  assert.deepEqual(join(['dispatcher-0']), ['join unanswered']);
+  assert.deepEqual(join(['gateway-1']), ['join unanswered']);
+  assert.deepEqual(join(['gateway-0', 'dispatcher-0']), []);
+});
+
+test('a fault of some services excuses producers only if an ingest is among them, and no readiness of others', () => {
+  const unanswered = (only) => {
+    const log = addressed(only, [], 0);
+    sent(log, 300).answered += 8_000;
+    return kinds(log).includes('unanswered');
+  };
+  assert.ok(unanswered(['gateway-0', 'dispatcher-0']));
+  assert.ok(!unanswered(['ingest-0']));
+  const unready = (service) => kinds([...addressed(['gateway-0', 'ingest-0'], [], 0), { at: 35_000, kind: 'ready', service, ok: false, text: 'redis' }, { at: 37_000, kind: 'ready', service, ok: true, text: '' }]);
+  for (const service of ['gateway-0', 'ingest-0']) assert.deepEqual(unready(service), [], service);
+  for (const service of ['gateway-1', 'dispatcher-0']) assert.deepEqual(unready(service), ['readiness lied'], service);
 });
 
 test('queues that are not drained are found', () => {

@@ -116,12 +116,12 @@ export function readiness(events, timeline, limits) {
   if (of('dispatcher').length > 0) for (const span of long(intersect(undispatching, everybody))) lie(of('dispatcher')[0], span, 'no dispatcher ok, while all was delivered');
 
   for (const service of services.values()) {
-    for (const span of intersect(service.unready, timeline.calm(limits.readiness, { writes: service.kind !== 'gateway' }))) {
+    for (const span of intersect(service.unready, timeline.calm(limits.readiness, { service: service.name, writes: service.kind !== 'gateway' }))) {
       if (span.to - span.from > limits.blink) lie(service, span, 'not ok, while nothing was wrong');
     }
     // One that was started has to become ready some time.
     for (const { from, to } of service.running) {
-      const due = timeline.due(from) + limits.start;
+      const due = timeline.due(from, { service: service.name }) + limits.start;
       if (due < to && !service.ok.some(({ at, so }) => so && at >= from && at <= due)) lie(service, { from, to }, 'started and not ready');
     }
   }

@@ -5,19 +5,32 @@
 /** Milliseconds before a fault in which Redis may not have saved yet what it accepted: it writes to disk each second. */
 const UNSAVED = 1_500;
 
+/**
+ * Milliseconds until others hand on what a dispatcher would have, if that is gone without a word. Leases end after 5 s, but the
+ * others know it by its alive key, which may last for 10 s; then they look once more (1 s), take the partitions, and read.
+ */
+export const TAKE_OVER = 12_000;
+
 export class Timeline {
   /** @param {object[]} events @param {import('./index.js').Limits} limits */
   constructor(events, limits) {
     this.limits = limits;
     this.end = events.at(-1)?.at ?? 0;
-    /** @type {(Span & { name: string, loses: boolean, cut: string[] })[]} */
+    /** `only`: services that it concerns, where it does not concern all. @type {(Span & { name: string, loses: boolean, cut: string[], only?: string[] })[]} */
     this.faults = [];
+    /** service → its kind @type {Map<string, string>} */
+    this.kinds = new Map();
+    /** client → the gateways that it was at, each until it came to another @type {Map<string, (Span & { gateway: string })[]>} */
+    this.stays = new Map();
     /** client → when the scenario had taken it away @type {Map<string, Span[]>} */
     this.away = new Map();
     /** Replicas were fewer than every write waits for: nothing could be accepted or handed on. @type {Span[]} */
     this.lacking = [];
-    for (const { kind, at, name, loses = false, cut = [], client } of events) {
-      if (kind === 'fault') this.faults.push({ name, loses, cut, from: at, to: Infinity });
+    for (const event of events) {
+      const { kind, at, name, loses = false, cut = [], only, client } = event;
+      if (kind === 'service') this.kinds.set(event.service, event.service_kind);
+      if (kind === 'connected') this.#arrived(event);
+      if (kind === 'fault') this.faults.push({ name, loses, cut, only, from: at, to: Infinity });
       if (kind === 'healed') this.faults.findLast((fault) => fault.name === name).to = at;
       if (kind === 'lacking') this.lacking.push({ from: at, to: Infinity });
       if (kind === 'ample') this.lacking.at(-1).to = at;
@@ -26,18 +39,25 @@ export class Timeline {
     }
   }
 
+  #arrived({ at, client, gateway }) {
+    const stays = this.stays.get(client) ?? [];
+    if (stays.length > 0) stays.at(-1).to = at;
+    this.stays.set(client, [...stays, { gateway, from: at, to: Infinity }]);
+  }
+
   /**
    * From when on something is due that could be done from `at` on: when no fault that it fell into was left.
    * @param {number} at
-   * @param {{ client?: string, writes?: boolean }} [what] whose it is, and whether it needs writes that wait for replicas
+   * @param {{ client?: string, service?: string, writes?: boolean }} [what] whose it is, a producer's if nothing is said; and
+   *   whether it needs writes that wait for replicas
    */
-  due(at, { client, writes = false } = {}) {
-    const spans = this.#spans(client, writes);
+  due(at, { client, service, writes = false } = {}) {
+    const spans = this.#spans(client, service, writes);
     let due = at;
     for (let moved = true; moved;) {
       moved = false;
-      for (const { from, to, after } of spans) {
-        if (due >= from && due < after && to > due) {
+      for (const { from, to } of spans) {
+        if (due >= from && due < to) {
           due = to;
           moved = true;
         }
@@ -48,15 +68,28 @@ export class Timeline {
 
   #known = new Map();
 
-  /** What holds something up: from when on, until when, and until when it is still felt. */
-  #spans(client, writes) {
-    const key = `${this.away.has(client) ? client : ''} ${writes}`;
+  /** What holds something up: from when on, with what was under way, and until when. */
+  #spans(client, service, writes) {
+    const alike = client !== undefined && !this.away.has(client) && this.faults.every(({ only }) => !only);
+    const key = `${alike ? '' : client} ${service} ${writes}`;
     if (!this.#known.has(key)) {
       const { late } = this.limits;
-      const troubled = [...this.faults, ...(writes ? this.lacking : [])].map(({ from, to }) => ({ from: from - late, to, after: to + late }));
-      this.#known.set(key, [...troubled, ...(this.away.get(client) ?? []).map(({ from, to }) => ({ from: from - late, to, after: to }))]);
+      const troubled = [...this.faults.flatMap((fault) => this.#felt(fault, client, service, writes)), ...(writes ? this.lacking : []), ...(this.away.get(client) ?? [])];
+      this.#known.set(key, troubled.map(({ from, to }) => ({ from: from - late, to })));
     }
     return this.#known.get(key);
+  }
+
+  /** When somebody feels a fault: all the time, or as far as it concerns them. */
+  #felt({ from, to, only }, client, service, writes) {
+    if (!only) return [{ from, to }];
+    const some = (kind) => only.some((name) => this.kinds.get(name) === kind);
+    if (service) return only.includes(service) ? [{ from, to }] : [];
+    if (!client) return some('ingest') ? [{ from, to }] : [];
+    const there = (this.stays.get(client) ?? []).filter(({ gateway }) => only.includes(gateway));
+    // What is handed on needs a dispatcher, which a join does not.
+    const handed = writes && some('dispatcher') ? [{ from, to: Math.min(to, from + TAKE_OVER) }] : [];
+    return [...intersect(there, [{ from, to }]), ...handed];
   }
 
   /**
@@ -73,13 +106,14 @@ export class Timeline {
   }
 
   /**
-   * The spans in which nothing was wrong, and had not been for a while; to somebody who `writes` or not. Without
-   * `faults` only lacking replicas are wrong.
+   * The spans in which nothing was wrong with a service, or with any, and had not been for a while; to somebody who `writes`
+   * or not. Without `faults` only lacking replicas are wrong.
    */
-  calm(after, { writes = false, faults = true } = {}) {
+  calm(after, { service, writes = false, faults = true } = {}) {
     const spans = [];
     let from = 0;
-    for (const fault of [...(faults ? this.faults : []), ...(writes ? this.lacking : [])].sort((a, b) => a.from - b.from)) {
+    const met = this.faults.filter(({ only }) => faults && (!only || !service || only.includes(service)));
+    for (const fault of [...met, ...(writes ? this.lacking : [])].sort((a, b) => a.from - b.from)) {
       if (fault.from > from) spans.push({ from, to: fault.from });
       from = Math.max(from, fault.to + after);
     }

@@ -40,7 +40,7 @@ export default [
         await stage.fault(`${name} stands still, round ${n + 1}`, async () => {
           stage.fleet.stop(name);
           await stage.fleet.owned();
-        });
+        }, { only: [name] });
         await stage.flowing();
         stage.fleet.continue(name);
         await stage.pass(stage.long ? 8 : 3);
@@ -58,14 +58,14 @@ export default [
         await stage.fault(`${name} stands still, round ${n + 1}`, async () => {
           stage.fleet.stop(name);
           await moved(stage, name);
-        }, { cut: [name] });
+        }, { cut: [name], only: [name] });
         await stage.flowing();
         // The alive key ends 10 s after its last renewal.
         await stage.pass(12);
         await stage.fault(`${name} goes on, round ${n + 1}`, async () => {
           stage.fleet.continue(name);
           await until(`${name} is ready`, () => stage.fleet.isReady(name), 60_000);
-        }, { cut: [name] });
+        }, { cut: [name], only: [name] });
         await stage.flowing();
       }
     },
@@ -86,7 +86,7 @@ export default [
           links.forEach((link) => link.heal());
           await until('all are ready', () => stage.fleet.names.every((name) => stage.fleet.isReady(name)), 60_000);
           await stage.fleet.owned();
-        }, { cut: names });
+        }, { cut: names, only: names });
         await stage.flowing();
       }
     },
@@ -106,7 +106,7 @@ export default [
           links.forEach((link) => link.heal());
           await until('all are ready', () => stage.fleet.names.every((name) => stage.fleet.isReady(name)), 60_000);
           await stage.fleet.owned();
-        }, { cut: stage.fleet.of('gateway') });
+        }, { cut: [service], only: [service] });
       }
       await stage.flowing();
       const links = stage.fleet.network.links();
