@@ -7,6 +7,15 @@ const shape = 'sentinel';
 const every = { short: [{ wait: 0 }], long: [{ wait: 0 }, { wait: 1 }, { wait: 'all' }, { wait: 1, away: true }] };
 const loses = { loses: true };
 
+/** Counts what is accepted from a promotion on. What it gives expects, before the demotion, that work went on where it could. */
+function accepting(stage) {
+  const before = stage.producers.counts.accepted;
+  return () => {
+    const accepted = stage.producers.counts.accepted - before;
+    stage.expect(stage.wait >= stage.replicas || accepted > 20, `${accepted} messages were accepted between promotion and demotion: nothing was tried`);
+  };
+}
+
 export default [
   {
     name: 'sentinel-kill',
@@ -33,7 +42,7 @@ export default [
     name: 'sentinel-stop',
     shape,
     about: 'The primary stands still until another one is promoted, and goes on as if nothing had been.',
-    runs: { ...every, short: [{ wait: 'all' }] },
+    runs: { ...every, short: [{ wait: 'all' }, { wait: 0 }] },
     async run(stage) {
       const old = await stage.shape.primary();
       await stage.fault('the primary stands still', async () => {
@@ -41,8 +50,10 @@ export default [
         await old.stop();
         await stage.shape.promoted(old);
       }, loses);
+      const accepted = accepting(stage);
       await stage.flowing();
       await stage.pass(stage.long ? 20 : 1);
+      accepted();
       old.continue();
       await stage.shape.joined(old);
       stage.ample();
@@ -92,7 +103,7 @@ export default [
     name: 'sentinel-not-demoted',
     shape,
     about: 'Another server is promoted while the old primary, out of the Sentinels\' reach, goes on as a primary.',
-    runs: { ...every, short: [{ wait: 'all' }] },
+    runs: { ...every, short: [{ wait: 'all' }, { wait: 0 }] },
     async run(stage) {
       const old = await stage.shape.primary();
       await stage.fault('the old primary is not demoted', async () => {
@@ -100,7 +111,9 @@ export default [
         await old.shun();
         await stage.shape.promoted(old);
       }, loses);
+      const accepted = accepting(stage);
       await stage.pass(stage.long ? 40 : 8);
+      accepted();
       await old.admit();
       // Everybody left it long ago, so nothing is lost by this.
       await stage.fault('the old primary is demoted', () => stage.shape.joined(old));
