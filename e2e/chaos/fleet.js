@@ -170,11 +170,18 @@ export class Fleet {
     return { name, ingest: this.get(name).ingest };
   }
 
+  /** The sum of a metric over services: all of a kind, or those that are named. */
+  async sum(which, metric, labels = '') {
+    const names = typeof which === 'string' ? this.of(which) : which;
+    const counts = await Promise.all(names.map((name) => this.get(name).metric(metric, labels)));
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
   /** Waits until the dispatchers that run own all partitions. */
   async owned() {
     await until('all partitions are owned', async () => {
-      const owned = await Promise.all(this.of('dispatcher').filter((name) => this.isReady(name) && !this.get(name).standing).map((name) => this.get(name).metric('carillon_dispatcher_owned', '"partition"')));
-      return owned.reduce((sum, count) => sum + count, 0) === 8;
+      const there = this.of('dispatcher').filter((name) => this.isReady(name) && !this.get(name).standing);
+      return (await this.sum(there, 'carillon_dispatcher_owned', '"partition"')) === 8;
     }, 60_000);
   }
 

@@ -37,26 +37,39 @@ export default [
   {
     name: 'slow-readers',
     shape,
-    about: 'A quarter of the clients stop reading; the others get everything in time, and those catch up when they read again.',
-    setup: ({ long }) => ({ crowd: { clients: long ? 200 : 32 }, flow: { bytes: 5_000 }, fleet: { settings: { CARILLON_GATEWAY__OUTBOX: '64KiB' } } }),
+    about: 'A quarter of the clients stop reading until each fell behind; the others get everything in time, and those catch up on the same connection when they read again.',
+    // Messages that sockets can't hold for long, and no ping that ends a connection that stands.
+    setup: ({ long }) => ({
+      crowd: { clients: long ? 200 : 32 },
+      flow: { bytes: 40_000, rate: long ? 2 : 8 },
+      fleet: { settings: { CARILLON_GATEWAY__OUTBOX: '256KiB', CARILLON_GATEWAY__PING__TIMEOUT: '5m' } },
+    }),
     runs: once,
     async run(stage) {
       const slow = stage.crowd.clients.filter((_, n) => n % 4 === 0);
+      const behind = () => stage.fleet.sum('gateway', 'carillon_gateway_sessions_fell_behind_total');
+      const before = await behind();
       for (const client of slow) {
         client.deaf = true;
         stage.log.add('left', { client: client.name });
         reading(client, false);
       }
+      // Each is in two rooms, and falls behind once in each.
+      await until('all fell behind', async () => (await behind()) - before >= 2 * slow.length, 3 * stage.patience).catch(() => {});
+      const fell = (await behind()) - before;
+      stage.expect(fell >= 2 * slow.length, `${slow.length} clients in two rooms each fell behind ${fell} times only`);
       await stage.flowing();
-      await stage.pass(stage.long ? 30 : 5);
+      await stage.pass(stage.long ? 30 : 2);
       for (const client of slow) {
         reading(client, true);
         client.deaf = false;
       }
-      // They have to catch up, or to come back: each takes as long as it takes.
+      // They have to catch up: each takes as long as it takes.
       await stage.flowing();
       for (const client of slow) stage.log.add('returned', { client: client.name });
       await stage.flowing();
+      const gone = new Set(stage.log.events.filter(({ kind }) => kind === 'disconnected').map(({ client }) => client));
+      stage.expect(!slow.some(({ name }) => gone.has(name)), 'a client that did not read lost its connection: it came back, and did not catch up');
     },
   },
   {
