@@ -19,11 +19,11 @@ export class Client {
     this.link = link;
     this.gateway = gateway;
     this.rooms = rooms;
-    /** Rooms that it was told where it is in. */
-    this.places = new Set();
     /** room → number of the last message that came. */
     this.last = new Map();
     this.received = 0;
+    /** How often it was told where it is in a room. */
+    this.told = 0;
     this.since = {};
     const impatient = { forceNew: true, reconnectionDelay: 100, reconnectionDelayMax: 400, timeout: 3_000, transports: ['websocket'], ...options };
     const io = (to, asked) => {
@@ -54,7 +54,7 @@ export class Client {
     for (const [room, place] of Object.entries(rooms)) {
       if (!place?.offset) continue;
       this.log.add('told', { client: this.name, room, before: this.since[room], offset: place.offset, recovered: place.recovered });
-      this.places.add(room);
+      this.told += 1;
     }
   }
 
