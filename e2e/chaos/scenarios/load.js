@@ -1,4 +1,5 @@
 // Clients that ask for much, read little, or all come at once.
+import { post } from '../../lib/producer.js';
 import { until } from '../../lib/until.js';
 import { Log } from '../log.js';
 
@@ -154,13 +155,14 @@ export default [
   {
     name: 'many-rooms',
     shape,
-    about: 'A client in as many rooms as it may join does what the guide says, is cut off, and comes back.',
+    about: 'A client in as many rooms as it may join does what the guide says, is cut off, comes back, and is in all of them again.',
     runs: once,
     async run(stage) {
       const client = await stage.crowd.client('collector', { home: 'gateway-0' });
       await until('it is connected', () => client.socket.connected);
-      for (let n = 0; n < 200; n += 1) {
-        const answer = await client.join(`shelf-${n}`);
+      const shelves = Array.from({ length: 200 }, (_, n) => `shelf-${n}`);
+      for (const [n, room] of shelves.entries()) {
+        const answer = await client.join(room);
         if (!answer?.ok) return stage.expect(false, `join ${n + 1} of 200 was answered ${JSON.stringify(answer)}`);
         if (n % 50 === 49) await stage.pass(1);
       }
@@ -168,6 +170,11 @@ export default [
       await until('it left', () => !client.socket.connected);
       const back = await until('it is back', () => client.socket.connected, stage.patience).catch(() => false);
       stage.expect(back, 'a client in 200 rooms did not come back');
+      // That it is in all of them is seen by what comes there.
+      for (const room of shelves) await until(`something is sent to ${room}`, async () => (await post(stage.fleet.ingest().ingest, { to: { room }, event: 'tick', data: { n: 1 } })).status === 202);
+      const without = () => shelves.filter((room) => !client.last.has(room));
+      await until('it has a message of each', () => without().length === 0, stage.patience).catch(() => {});
+      stage.expect(without().length === 0, `a client that came back to ${shelves.length} rooms got nothing in ${without().length}: ${without().slice(0, 3)}`);
       return client.close();
     },
   },
