@@ -16,6 +16,13 @@ async function busy(stage, preferred) {
   throw new Error('no server holds a room');
 }
 
+/** How many calls came to a slot that was elsewhere, or on its way. */
+async function sentAway(stage) {
+  const errors = await Promise.all((await stage.shape.primaries()).map((server) => server.info('errorstats')));
+  const count = (text) => Number(/count=(\d+)/.exec(text ?? '')?.[1] ?? 0);
+  return errors.flatMap((each) => ['MOVED', 'ASK', 'TRYAGAIN'].map((kind) => count(each[`errorstat_${kind}`]))).reduce((sum, one) => sum + one, 0);
+}
+
 export default [
   {
     name: 'cluster-kill',
@@ -39,7 +46,7 @@ export default [
   {
     name: 'cluster-stop',
     shape,
-    about: 'A primary of busy partitions, the first address that services were told of, stands still for 30 s (6 s in the short form), longer than the Cluster waits.',
+    about: 'A primary of busy partitions, the first address that services were told of, stands still until another one has its slots, and for 30 s more (3 s in the short form).',
     runs: { short: [{ wait: 0 }], long: [{ wait: 0 }, { wait: 'all' }] },
     async run(stage) {
       const { slot, server } = await busy(stage, stage.shape.seeds[0]);
@@ -75,6 +82,7 @@ export default [
     about: 'Slots of busy partitions are moved to other primaries, key by key, under load.',
     runs: { short: [{ wait: 0 }], long: [{ wait: 0 }, { wait: 'all' }] },
     async run(stage) {
+      const before = await sentAway(stage);
       for (let n = 0; n < (stage.long ? 6 : 2); n += 1) {
         const { slot, server } = await busy(stage);
         const others = (await stage.shape.primaries()).filter((each) => each !== server);
@@ -82,12 +90,13 @@ export default [
         await stage.fault(`slot ${slot} is moved`, () => stage.shape.move(slot, server, others[stage.random.below(others.length)]));
         await stage.flowing();
       }
+      stage.expect((await sentAway(stage)) > before, 'no call came to a slot that was moved: nothing was tried');
     },
   },
   {
     name: 'cluster-addresses',
     shape,
-    about: 'Primaries are replaced by servers at other addresses, one after the other, until no address that services were told of is left.',
+    about: 'Primaries are replaced by servers at other addresses, one after the other, until no address that services were told of is left. The short form replaces one primary.',
     runs: { short: [{ wait: 0 }], long: [{ wait: 0 }] },
     async run(stage) {
       const seeds = [...stage.shape.servers];
@@ -99,12 +108,14 @@ export default [
         }, loses);
         await stage.flowing();
       }
-      if (!stage.long) return;
-      for (const replica of stage.shape.servers.filter((server) => seeds.includes(server))) {
+      const left = () => stage.shape.servers.filter((server) => seeds.includes(server));
+      if (!stage.long) return stage.expect(left().length === seeds.length - 1, `${left().length} of ${seeds.length} servers were left`);
+      for (const replica of left()) {
         await stage.shape.replaceReplica(replica);
         await stage.shape.agreed();
       }
-      await stage.flowing();
+      stage.expect(left().length === 0, `${left().length} servers are where services were told of in the beginning`);
+      return stage.flowing();
     },
   },
 ];

@@ -18,6 +18,7 @@ export default [
     runs: once,
     async run(stage) {
       const count = stage.long ? 100 : 30;
+      const [reads, answers] = ['carillon_gateway_newest_reads_total', 'carillon_gateway_history_requests_total'].map((metric) => () => stage.fleet.sum('gateway', metric));
       const hogs = await Promise.all(Array.from({ length: count }, (_, n) => stage.crowd.client(`hog-${n}`, { home: stage.fleet.of('gateway')[n % 2], log: new Log() })));
       await until('they are connected', () => hogs.every((hog) => hog.socket.connected), 60_000);
       let over = false;
@@ -34,6 +35,10 @@ export default [
       over = true;
       await Promise.all(work);
       hogs.forEach((hog) => hog.close());
+      const [read, answered] = [await reads(), await answers()];
+      stage.expect(answered >= 10 * count, `${count} clients got ${answered} answers only: nothing was tried`);
+      stage.expect(read >= 2 * stage.rooms.length, `history was read ${read} times only: nothing was tried`);
+      stage.expect(read <= 0.9 * answered, `history was read ${read} times for ${answered} answers: equal requests did not share reads`);
       await stage.flowing();
     },
   },

@@ -67,6 +67,9 @@ export default [
           await until(`${name} is ready`, () => stage.fleet.isReady(name), 60_000);
         }, { cut: [name], only: [name] });
         await stage.flowing();
+        // They take turns.
+        const died = await stage.fleet.sum([name], 'carillon_gateway_reincarnations_total');
+        stage.expect(died > n / 2, `${name} was declared dead ${died} times by round ${n + 1}: nothing was tried`);
       }
     },
   },
@@ -80,9 +83,13 @@ export default [
       const rounds = stage.long ? ['gateway-0', 'dispatcher-0', 'ingest-0', 'gateway-1', 'dispatcher-1'].map((name) => [name]) : [['gateway-0', 'dispatcher-0']];
       for (const names of rounds) {
         const links = names.flatMap((service) => stage.fleet.network.links({ service }));
+        const others = stage.fleet.of('dispatcher').filter((name) => !names.includes(name));
+        const taken = () => stage.fleet.sum(others, 'carillon_dispatcher_takeovers_total');
+        const before = await taken();
         await stage.fault(`${names.join(' and ')} in a black hole`, async () => {
           links.forEach((link) => link.silence());
           await stage.pass(14);
+          if (names.some((name) => name.startsWith('dispatcher'))) stage.expect((await taken()) > before, `nobody took over the partitions of ${names.join(' and ')}: nothing was tried`);
           links.forEach((link) => link.heal());
           await until('all are ready', () => stage.fleet.names.every((name) => stage.fleet.isReady(name)), 60_000);
           await stage.fleet.owned();
