@@ -16,11 +16,17 @@ if (values.list) {
   for (const { name, about, runs } of scenarios) console.log(`${name.padEnd(32)} ${runs.short.length === 0 ? '(long form only) ' : ''}${about}`);
   process.exit(0);
 }
-const wanted = scenarios.filter(({ name }) => positionals.length === 0 || positionals.some((part) => name.includes(part)));
-if (wanted.length === 0) {
+const named = scenarios.filter(({ name }) => positionals.length === 0 || positionals.some((part) => name.includes(part)));
+if (named.length === 0) {
   console.error(`chaos: no scenario is named ${positionals.join(' or ')}; --list shows all`);
   process.exit(64);
 }
+/** Why a scenario can't be played. */
+const obstacle = ({ runs, lacks }) => (runs[form].length === 0 ? `has no ${form} form` : lacks?.() && `needs ${lacks()}`);
+const wanted = named.filter((scenario) => !obstacle(scenario));
+for (const scenario of named) if (obstacle(scenario)) console.error(`chaos: ${scenario.name} is not played: it ${obstacle(scenario)}`);
+// Whoever asked for it would take silence for success.
+if (positionals.length > 0 && wanted.length < named.length) process.exit(64);
 const seed = values.seed ? Number(values.seed) : randomInt(2 ** 31);
 console.log(`chaos: the ${form} form of ${wanted.length} scenarios with seed ${seed}`);
 const runs = wanted.flatMap((scenario) => scenario.runs[form].map((run) => ({ scenario, run })));

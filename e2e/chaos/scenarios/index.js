@@ -14,9 +14,11 @@ import services from './services.js';
  *   about: string,
  *   runs: { short: { wait?: number | 'all', away?: boolean }[], long: { wait?: number | 'all', away?: boolean }[] },
  *   setup?: (how: { long: boolean }) => object,
+ *   lacks?: () => string | undefined,
  *   limits?: Partial<import('../audit/index.js').Limits>,
  *   run: (stage: import('../stage.js').Stage) => Promise<void>,
- * }} Scenario `runs`: with which settings each form is played; `setup`: what differs from the usual stage
+ * }} Scenario `runs`: with which settings each form is played; `setup`: what differs from the usual stage; `lacks`:
+ *   what it needs and has not got
  */
 
 /** @type {Scenario[]} */

@@ -177,15 +177,29 @@ export default [
     name: 'redis-flushed',
     shape,
     about: 'Everything in Redis is thrown away under load. What was in it is lost; nobody is told that nothing is missing, and all goes on.',
-    runs: { short: [], long: [{}, { away: true }] },
+    // What gateways keep in memory would do as well as a history.
+    setup: () => ({ fleet: { settings: { CARILLON_GATEWAY__TAILS: '1KiB' } } }),
+    runs: { short: [{ away: true }], long: [{}, { away: true }] },
     async run(stage) {
       stage.bounded.push(...stage.rooms);
+      const gateways = stage.fleet.of('gateway');
+      const died = (gateway) => stage.fleet.sum([gateway], 'carillon_gateway_reincarnations_total');
+      let flushed;
       await stage.fault('Redis is flushed', async () => {
+        // Who is away misses something, and nobody has it any more.
+        await stage.pass(2);
+        flushed = stage.log.now;
         await stage.shape.server.cli('FLUSHALL');
-        await stage.fleet.owned();
         // The alive keys are gone as well.
-      }, { loses: true, cut: stage.fleet.of('gateway') });
+        await until('gateways live on as others', async () => (await Promise.all(gateways.map(died))).every((times) => times > 0), 60_000);
+        await until('all are ready', () => stage.fleet.names.every((name) => stage.fleet.isReady(name)), 60_000);
+        await stage.fleet.owned();
+      }, { loses: true, cut: gateways });
       await stage.flowing();
+      const told = new Set(stage.log.events.filter(({ kind, at, before, recovered }) => kind === 'told' && at > flushed && before && !recovered).map(({ client }) => client));
+      const deceived = stage.away ? stage.crowd.third.filter(({ name }) => !told.has(name)) : [];
+      stage.expect(deceived.length === 0, `${deceived.length} of ${stage.crowd.third.length} clients that were away were not told that something is missing`);
+      for (const gateway of gateways) stage.expect((await died(gateway)) === 1, `${gateway} was declared dead ${await died(gateway)} times`);
     },
   },
 ];
