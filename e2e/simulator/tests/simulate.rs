@@ -88,7 +88,7 @@ const CAUGHT: [(Mutation, &str, u64); Mutation::ALL.len() - DIRECTED.len()] = [
     (Mutation::ConsumingRead, "dispatchers", 3),
     (Mutation::ReassertWithoutCatchUp, "channels-fail-over", 0),
     (Mutation::FilterWithoutSessionCursor, "dispatchers", 20),
-    (Mutation::TrimBeforeChannels, "dispatchers", 32),
+    (Mutation::TrimBeforeChannels, "dispatchers", 138),
     (Mutation::UnfencedTrim, "partitions-fail-over", 27),
     (Mutation::OffsetsNotRaised, "partitions-fail-over", 155),
     (Mutation::PrevCheckRemoved, "dispatchers", 54),
@@ -99,7 +99,7 @@ const CAUGHT: [(Mutation, &str, u64); Mutation::ALL.len() - DIRECTED.len()] = [
     (Mutation::GapsNotMarked, "partitions-fail-over", 0),
     (Mutation::EveryChangeBenign, "identities", 24),
     (Mutation::FencedByName, "identities", 51),
-    (Mutation::OneAddressAsked, "old-primaries", 4),
+    (Mutation::OneAddressAsked, "old-primaries", 15),
     (Mutation::ReadersStay, "old-primaries", 2),
 ];
 

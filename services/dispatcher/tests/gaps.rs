@@ -37,7 +37,7 @@ async fn a_gap_goes_through_history_and_channels_between_the_messages() {
         panic!("{:?}", ear.gaps)
     };
     assert_eq!((room.as_str(), *heard), ("a", 1));
-    assert!(gap.lost_upto > Offset::ZERO && gap.raised > gap.lost_upto);
+    assert!(gap.lost_upto > Offset::ZERO && gap.seen_below > gap.lost_upto);
     assert_eq!(ear.holes, 0, "it is a link of the chain");
     let query = HistoryQuery {
         after: Some(Offset::ZERO),

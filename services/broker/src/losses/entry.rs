@@ -44,16 +44,16 @@ pub(super) struct LostInRoom {
     pub(super) gap: Gap,
     /// The server that had confirmed it.
     confirmed_by: Life,
+    /// Offsets given since are above this one.
+    raised: Offset,
 }
 
 /// A confirmed offset that was lost.
 struct LostOffset<'a> {
     offset: Offset,
     raised: Offset,
+    seen_below: Offset,
     confirmed_by: &'a Life,
-    /// A server came in between of which nothing is left: who stands above the offset may have been moved on by that one,
-    /// and never got what was lost.
-    hidden: bool,
 }
 
 impl Lost {
@@ -64,20 +64,24 @@ impl Lost {
     fn add(&mut self, room: Room, lost: &LostOffset<'_>) {
         let mut gap = Gap {
             lost_upto: lost.offset,
-            raised: lost.raised,
+            seen_below: lost.seen_below,
         };
-        let before = self.rooms.get(&room);
-        // Who stands above the last of two servers' losses may lack those of the first.
-        let of_another = before.is_some_and(|before| before.confirmed_by != *lost.confirmed_by);
-        if let Some(before) = before {
+        let mut raised = lost.raised;
+        if let Some(before) = self.rooms.get(&room) {
             gap.lost_upto = gap.lost_upto.max(before.gap.lost_upto);
-            gap.raised = gap.raised.max(before.gap.raised);
+            gap.seen_below = gap.seen_below.max(before.gap.seen_below);
+            raised = raised.max(before.raised);
+            if before.confirmed_by != *lost.confirmed_by {
+                // Who stands above the last of two servers' losses may lack those of the first.
+                gap.lost_upto = gap.lost_upto.max(raised.just_below());
+            }
         }
-        if lost.hidden || of_another {
-            gap.lost_upto = gap.lost_upto.max(gap.raised.just_below());
-        }
-        let confirmed_by = lost.confirmed_by.clone();
-        self.rooms.insert(room, LostInRoom { gap, confirmed_by });
+        let lost = LostInRoom {
+            gap,
+            confirmed_by: lost.confirmed_by.clone(),
+            raised,
+        };
+        self.rooms.insert(room, lost);
     }
 }
 
@@ -91,21 +95,21 @@ pub(super) struct Judgement {
 }
 
 impl Confirmed {
-    /// Moves what the server never had into `lost`. `hidden`: a server came in between of which nothing is left.
-    pub(super) fn judge(&mut self, lineage: &Lineage, hidden: bool, lost: &mut Lost) -> Judgement {
+    /// Moves what the server never had into `lost`.
+    pub(super) fn judge(&mut self, lineage: &Lineage, lost: &mut Lost) -> Judgement {
         let mut found = Judgement::default();
         let mut sort_out = |places: &mut Box<[(Room, Offset)]>| {
             let mut kept = Vec::new();
             for (room, offset) in std::mem::take(places) {
                 match lineage.fate(&self.life, offset) {
                     Fate::Kept => kept.push((room, offset)),
-                    Fate::Lost(raised) => {
+                    Fate::Lost { raised, seen_below } => {
                         found.messages += 1;
                         let offset = LostOffset {
                             offset,
                             raised,
+                            seen_below,
                             confirmed_by: &self.life,
-                            hidden,
                         };
                         lost.add(room, &offset);
                     }

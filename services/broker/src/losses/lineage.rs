@@ -7,9 +7,11 @@
 //! That needs neither replication offsets nor the chain of replication IDs, and holds for promotions, planned failovers,
 //! restarts from an append-only file or a snapshot, and servers that were emptied.
 
+use std::time::Duration;
+
 use carillon_model::Offset;
 
-use crate::Life;
+use crate::{Life, rooms::FAILOVER_RAISE};
 
 /// One raise of a partition's offsets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +42,14 @@ pub struct Lineage {
 pub enum Fate {
     /// The server has it.
     Kept,
-    /// The server never had it. Offsets given since are above this one.
-    Lost(Offset),
+    /// The server never had it.
+    Lost {
+        /// Offsets given since are above this one.
+        raised: Offset,
+        /// Whoever stands at the lost offset or above it, and below this one, was moved there by the server that confirmed
+        /// it, or by one that had it.
+        seen_below: Offset,
+    },
     /// Nobody can say.
     Unknown,
 }
@@ -67,16 +75,46 @@ impl Lineage {
         match place {
             // The raise that ended that server's time tells, even where the clocks of both were far apart.
             Some(place) => match self.raises.get(place + 1) {
-                Some(next) if offset > next.before => Fate::Lost(next.raised.max(offset)),
+                Some(next) if offset > next.before => {
+                    let own = self.raises.get(place).map(|own| own.raised);
+                    lost(offset, next.raised.max(offset), own)
+                }
                 _ => Fate::Kept,
             },
             None if !self.whole && offset <= oldest.before => Fate::Unknown,
-            None => match self.raises.iter().find(skips) {
-                Some(raise) => Fate::Lost(raise.raised),
+            None => match self.raises.iter().position(|raise| skips(&raise)) {
+                // Before the first raise there was none.
+                Some(0) if self.whole => lost(offset, oldest.raised, Some(Offset::ZERO)),
+                Some(place) => lost(
+                    offset,
+                    self.raises.get(place).map_or(offset, |raise| raise.raised),
+                    None,
+                ),
                 None if offset > newest.raised => Fate::Unknown,
                 None => Fate::Kept,
             },
         }
+    }
+}
+
+/// A lost offset, and where the server that gave it had raised its offsets to, if that is known.
+///
+/// A server may have come in between of which nothing is left. It raised its offsets as well, and may have moved clients
+/// there without what was lost. Such a raise goes [`FAILOVER_RAISE`] above the clock. A server gives offsets of its own
+/// raise's millisecond until its clock is beyond that, and of its clock's from then on: either way it is known how far above
+/// the lost offset no raise can lie.
+fn lost(offset: Offset, raised: Offset, own: Option<Offset>) -> Fate {
+    let of_the_clock = own.is_some_and(|own| own.milliseconds != offset.milliseconds);
+    let reach = if of_the_clock {
+        FAILOVER_RAISE / 2
+    } else {
+        Duration::ZERO
+    };
+    let reach = u64::try_from(reach.as_millis()).unwrap_or(0);
+    let above = Offset::new(offset.milliseconds.saturating_add(reach).saturating_add(1), 0);
+    Fate::Lost {
+        raised,
+        seen_below: above.min(raised),
     }
 }
 
@@ -116,7 +154,10 @@ mod tests {
     fn an_offset_is_lost_iff_a_raise_skipped_it() {
         let promoted = &[("a", 0, 100), ("b", 150, 1000)][..];
         let twice = &[("a", 0, 100), ("b", 150, 1000), ("c", 1020, 2000)][..];
-        let lost = |raised| Fate::Lost(at(raised));
+        let lost = |raised| Fate::Lost {
+            raised: at(raised),
+            seen_below: at(raised),
+        };
         for (raises, whole, confirmed_by, offset, fate, what) in [
             (promoted, true, "b", 1500, Fate::Kept, "its own"),
             (promoted, true, "a", 150, Fate::Kept, "the replica's last"),
@@ -145,7 +186,10 @@ mod tests {
                 true,
                 "x",
                 1500,
-                lost(2000),
+                Fate::Lost {
+                    raised: at(2000),
+                    seen_below: at(1501),
+                },
                 "of a server that was never replicated from",
             ),
             (
@@ -177,6 +221,37 @@ mod tests {
         ] {
             let found = lineage(raises, whole).fate(&life(confirmed_by), at(offset));
             assert_eq!(found, fate, "{what}");
+        }
+    }
+
+    /// `a` confirmed an offset, `b` raised offsets and moved clients there, and `c` knows nothing of `b`.
+    #[test]
+    fn who_stands_at_a_raise_of_which_nothing_is_left_has_seen_nothing() {
+        const RAISE: u64 = 600_000;
+        let clock = 10_000_000;
+        let raised_by_b = at(clock + 1000 + RAISE);
+        for (own, offset, still_of_a, what) in [
+            (
+                1,
+                Offset::new(clock, 0),
+                Offset::new(clock + 900, 0),
+                "the clock's",
+            ),
+            (
+                clock + RAISE,
+                Offset::new(clock + RAISE, 3),
+                Offset::new(clock + RAISE, 7),
+                "the first after its own raise",
+            ),
+        ] {
+            let raises = &[("a", 0, own), ("c", own, clock + 5000 + RAISE)];
+            let Fate::Lost { seen_below, .. } = lineage(raises, true).fate(&life("a"), offset) else {
+                panic!("it is lost: {what}");
+            };
+            assert!(
+                still_of_a < seen_below && seen_below <= raised_by_b,
+                "{what}: {seen_below}"
+            );
         }
     }
 

@@ -166,13 +166,11 @@ impl UnreplicatedLog {
             found.unknown = lineage.fate(life, *offset) != Fate::Kept;
             life.clone_from(&lineage.life);
         }
-        let hidden = log.hidden_by(lineage);
         let mut kept = VecDeque::with_capacity(log.entries.len());
         for mut entry in std::mem::take(&mut log.entries) {
             let weight = entry.weight();
             if entry.life != lineage.life {
-                let is_hidden = hidden.as_ref().is_some_and(|before| before.contains(&entry.life));
-                let lost = entry.judge(lineage, is_hidden, &mut log.lost);
+                let lost = entry.judge(lineage, &mut log.lost);
                 if matches!(entry.what, Placed::Messages(_)) {
                     found.messages += lost.messages;
                 }
@@ -273,19 +271,6 @@ impl PartitionLog {
         self.former
             .iter()
             .any(|(former, until)| former == life && now < *until)
-    }
-
-    /// The servers that were followed by one of which this lineage knows nothing.
-    fn hidden_by(&self, lineage: &Lineage) -> Option<Vec<Life>> {
-        let raised = |life: &Life| lineage.raises.iter().any(|raise| raise.life == *life);
-        let last = self.former.iter().rposition(|(life, _)| !raised(life))?;
-        Some(
-            self.former
-                .iter()
-                .take(last)
-                .map(|(life, _)| life.clone())
-                .collect(),
-        )
     }
 
     /// The server has this identity from now on.

@@ -194,7 +194,7 @@ mod tests {
         let one = PartitionCount::new(1).unwrap();
         let gap = Gap {
             lost_upto: Offset::new(5, 0),
-            raised: Offset::new(9, 0),
+            seen_below: Offset::new(9, 0),
         };
         let items = [
             item(11, &wire::QueueEntry::of_gap(&Room::all(), gap)),

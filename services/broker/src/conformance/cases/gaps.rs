@@ -37,7 +37,7 @@ async fn a_gap_lies_between_messages_and_is_none(stage: Stage) {
     let first = stage.look(&room).await.last.unwrap();
     let gap = Gap {
         lost_upto: Offset::new(first.milliseconds + 5, 7),
-        raised: Offset::new(first.milliseconds + 10, 0),
+        seen_below: Offset::new(first.milliseconds + 10, 0),
     };
     // What the queue holds at this place is not looked at.
     let at = stage.append(&stage.room(1), "in place of the marker").await;
@@ -102,9 +102,9 @@ async fn a_lost_message_leaves_a_gap_in_its_room(stage: Stage) {
         panic!("{gaps:?}")
     };
     assert_eq!((room.as_ref(), gap.lost_upto), (Some(&lost), last));
-    assert!(gap.raised > last);
+    assert!(gap.seen_below > last);
     let next = append_patiently(&stage, "next", Offset::ZERO).await;
-    assert!(next > gap.raised);
+    assert!(next > gap.seen_below);
 }
 
 async fn what_nobody_knows_of_is_marked(stage: Stage) {
