@@ -12,6 +12,7 @@
 //                                                       really can't reach the primary; `only`: services that it
 //                                                       concerns, if not all
 //   lacking {} · ample {}                         fewer replicas are there than every write waits for
+//   flushed   {}                                  everything on the server was deleted
 //   held      { room, offsets, bounded }           at the end: what the server holds of a room, and whether it keeps all
 //   queued    { count }                            at the end: what waits in the queues
 //   declared  { service, count }                   at the end: how often a gateway was declared dead

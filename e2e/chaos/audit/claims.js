@@ -14,6 +14,9 @@ export function claims(ledger, limits) {
       counts.claims += 1;
       if (recovered) continue;
       counts.false += 1;
+      const first = (since) => since < at && !told.some((earlier) => earlier.before !== undefined && !earlier.recovered && earlier.at > since && earlier.at < at);
+      // Nothing is left that could show that a room missed nothing.
+      if (ledger.flushed.some(first)) continue;
       const [low, high] = compare(before, offset) < 0 ? [before, offset] : [offset, before];
       const justified = (ledger.sent.get(room) ?? []).some((message) => {
         if (message.outcome === 'refused') return false;
@@ -21,7 +24,7 @@ export function claims(ledger, limits) {
         if (message.offset === undefined) return message.at < at && (seen.get(message.n) ?? Infinity) >= at;
         // Whoever had it before the server lost it is told as well: the server can't know who had it. And it may be told after
         // what followed, once.
-        return ledger.holds(message) !== true && (within(message.offset, low, high) || (message.answered < at && !told.some((earlier) => earlier.before !== undefined && !earlier.recovered && earlier.at > message.answered && earlier.at < at)));
+        return ledger.holds(message) !== true && (within(message.offset, low, high) || first(message.answered));
       });
       if (!justified) {
         counts.needless += 1;

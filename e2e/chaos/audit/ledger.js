@@ -12,6 +12,8 @@ export class Ledger {
     this.seats = [];
     /** room → what the server holds at the end: `{ offsets, oldest }` */
     this.held = new Map();
+    /** When everything was deleted. @type {number[]} */
+    this.flushed = [];
     const seats = new Map();
     const seat = ({ client, room }) => {
       const key = `${client} ${room}`;
@@ -37,6 +39,7 @@ export class Ledger {
         // What is above where it began is owed to it.
         seat(event).base ??= event.offset;
       }
+      if (event.kind === 'flushed') this.flushed.push(event.at);
       if (event.kind === 'held') {
         const offsets = [...event.offsets].sort(compare);
         this.held.set(event.room, { offsets: new Set(offsets), oldest: offsets[0], bounded: event.bounded ?? false });

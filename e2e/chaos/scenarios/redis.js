@@ -190,6 +190,7 @@ export default [
         await stage.pass(2);
         flushed = stage.log.now;
         await stage.shape.server.cli('FLUSHALL');
+        stage.log.add('flushed');
         // The alive keys are gone as well.
         await until('gateways live on as others', async () => (await Promise.all(gateways.map(died))).every((times) => times > 0), 60_000);
         await until('all are ready', () => stage.fleet.names.every((name) => stage.fleet.isReady(name)), 60_000);

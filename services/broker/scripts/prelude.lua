@@ -55,17 +55,25 @@ local function remember_raise(run, present, before, raised)
   redis.call('HSET', run, 'raises', table.concat(raises, '\n'))
 end
 
+-- The birth of a partition that has none yet. It may have had one before everything was deleted, so the birth lies above
+-- every id that may have been given, as a raise does.
+local function birth()
+  return text(now() + 600000) .. '-0'
+end
+
 -- After a failover, and only then, raises the queue's last id above every id that may have been given. Answers life and
 -- replication offset.
 local function raise(queue, run, known)
   local present, position = life()
-  if redis.call('HGET', run, 'life') == present then return present, position end
-  local time = now()
+  local former = redis.call('HGET', run, 'life')
+  if former == present then return present, position end
   local last = last_id(queue)
-  local floor = math.max(time + 600000, (halves(last)) + 1, (halves(known)) + 1)
+  local floor = math.max(now() + 600000, (halves(last)) + 1, (halves(known)) + 1)
   local id = redis.call('XADD', queue, text(floor) .. '-0', 'e', '')
   redis.call('XDEL', queue, id)
-  redis.call('HSETNX', run, 'birth', text(time) .. '-0')
+  local born = redis.call('HGET', run, 'birth')
+  -- Before its first raise a partition has given no id: what is known to have been given is of one that was deleted.
+  if not born or (not former and not below(known, born)) then redis.call('HSET', run, 'birth', id) end
   redis.call('HSET', run, 'life', present)
   remember_raise(run, present, last, id)
   return present, position
@@ -84,12 +92,11 @@ end
 -- Where a partition stands: head or false, last id, birth, clock, life, and below which cursors nothing can be proved.
 local function stand(queue, run)
   local head = redis.call('XRANGE', queue, '-', '+', 'COUNT', 1)
-  local time = now()
   return {
     head[1] and head[1][1] or false,
     last_id(queue),
-    redis.call('HGET', run, 'birth') or (text(time) .. '-0'),
-    text(time) .. '-0',
+    redis.call('HGET', run, 'birth') or birth(),
+    text(now()) .. '-0',
     (life()),
     redis.call('HGET', run, 'doubt'),
   }

@@ -21,6 +21,7 @@ pub(super) const CASES: &[Case] = &[
     case!(a_life_that_was_lost_is_over, FailOver),
     case!(a_reader_goes_on_after_a_failover, FailOver),
     case!(a_flushed_broker_starts_anew_above_everything, Flush),
+    case!(a_join_after_a_flush_begins_above_everything, Flush),
     case!(a_partition_moves_under_load, MovePartition),
 ];
 
@@ -278,11 +279,41 @@ async fn a_flushed_broker_starts_anew_above_everything(stage: Stage) {
     assert!(third > second, "{third} may have been given before: {second}");
     let state = stage.look(&room).await.partition;
     assert!(state.birth < third);
+    assert!(
+        state.birth > second,
+        "nobody is told that nothing is missing since {second}"
+    );
     let mut heir = stage.own("heir").await;
     let prev = heir.drain().await.entries[0].prev.unwrap();
     assert!(
         prev >= state.birth,
         "nothing is known of what was before the birth"
+    );
+}
+
+/// Routes are asserted again before anything is appended.
+async fn a_join_after_a_flush_begins_above_everything(stage: Stage) {
+    let rooms = [stage.room(0)];
+    let first = append_patiently(&stage, "first", Offset::ZERO).await;
+
+    stage.installation.flush().await;
+
+    let gateway = stage.gateway("gateway").await;
+    let state = stage
+        .broker
+        .add_routes(stage.partition, &rooms, &gateway)
+        .await
+        .unwrap();
+    assert!(
+        state.partition.birth > first,
+        "nobody is told that nothing is missing since {first}"
+    );
+    assert_eq!(state.partition.handled, state.partition.birth);
+    append_patiently(&stage, "second", first).await;
+    let again = stage.look(&rooms[0]).await.partition;
+    assert_eq!(
+        again.birth, state.partition.birth,
+        "who joined meanwhile misses nothing"
     );
 }
 

@@ -62,6 +62,11 @@ pub(in crate::memory) struct Remembered {
     expires: u64,
 }
 
+/// Above every offset that may have been given by a clock like this one.
+fn raised(now: u64) -> Offset {
+    Offset::new(now.saturating_add(milliseconds(FAILOVER_RAISE)), 0)
+}
+
 /// A dead letter.
 #[derive(Clone, Debug)]
 pub(in crate::memory) struct Buried {
@@ -72,9 +77,13 @@ pub(in crate::memory) struct Buried {
 }
 
 impl PartitionData {
-    /// A partition that begins now. Without a known life its first offsets are raised as after a failover.
+    /// A partition that begins now. Without a known life everything may have been deleted: its birth lies above every
+    /// offset that may have been given, and its first offsets are raised as after a failover.
     pub(in crate::memory) fn born(now: u64, run: Option<Life>) -> Self {
-        let birth = Offset::new(now, 0);
+        let (birth, queue_last) = match run {
+            Some(_) => (Offset::new(now, 0), Offset::new(now, 0)),
+            None => (raised(now), Offset::ZERO),
+        };
         Self {
             birth,
             run,
@@ -82,7 +91,7 @@ impl PartitionData {
             raises_forgotten: false,
             doubtful_upto: Offset::ZERO,
             queue: VecDeque::new(),
-            queue_last: birth,
+            queue_last,
             queue_bytes: 0,
             lease: Lease::default(),
             tries: None,
@@ -111,7 +120,7 @@ impl PartitionData {
     pub(in crate::memory) fn stand(&self, now: u64, life: &Life) -> PartitionState {
         PartitionState {
             handled: self.handled(),
-            queue_last: self.queue_last,
+            queue_last: self.queue_last.max(self.birth),
             birth: self.birth,
             now: Offset::new(now, 0),
             doubtful_upto: self.doubtful_upto,
@@ -137,10 +146,13 @@ impl PartitionData {
     /// After a failover, and only then: raises the queue's last id above everything that may have been given.
     pub(in crate::memory) fn raise(&mut self, now: u64, life: &Life, known: Offset) {
         if self.run.as_ref() != Some(life) {
-            self.run = Some(life.clone());
-            let above = Offset::new(now.saturating_add(milliseconds(FAILOVER_RAISE)), 0);
+            let former = self.run.replace(life.clone());
             let before = self.queue_last;
-            self.queue_last = before.max(known).max(above);
+            self.queue_last = before.max(known).max(raised(now));
+            // Before its first raise a partition has given no offset: what is known is of one that was deleted.
+            if former.is_none() && known >= self.birth {
+                self.birth = self.queue_last;
+            }
             if self.raises.len() >= Lineage::RAISES_KEPT {
                 self.raises.pop_front();
                 self.raises_forgotten = true;
