@@ -169,7 +169,14 @@ impl RedisBroker {
                 .writing();
             set.run(self.topology(), self.options()).await?;
             let get = Call::command("HGET", &key).arg(&key).arg(field);
-            let kept = reply::text(get.run(self.topology(), self.options()).await?)?;
+            let Some(kept) = reply::present(get.run(self.topology(), self.options()).await?) else {
+                let text = format!(
+                    "Redis does not have what it has just written to `{key}`: {}",
+                    node::SHARED_CONNECTION
+                );
+                return Err(BrokerError::Misconfigured(text));
+            };
+            let kept = reply::text(kept)?;
             if kept != value {
                 let text = self.other_installation(field, &kept, &value);
                 return Err(BrokerError::Misconfigured(text));

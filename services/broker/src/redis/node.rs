@@ -161,6 +161,9 @@ impl Connector {
 }
 
 const NOT_A_PRIMARY: &str = "the server is not a primary (yet, or any more)";
+/// What is wrong where a connection does not keep to one server, and what to do.
+pub(super) const SHARED_CONNECTION: &str = "one connection reached two servers or two of their connections; a proxy that \
+    shares connections stands in front of Redis, connect to the server itself";
 
 /// What a server says of itself, and which of its clients this connection is.
 async fn who_are_you(
@@ -286,8 +289,7 @@ impl Node {
         let identity = ServerIdentity::of(&information);
         if *identity.run_id != *lane.run_id || client_id != lane.client_id {
             return Err(BrokerError::Misconfigured(format!(
-                "Redis at {}: one connection reached two servers or two of their connections; a proxy that shares \
-                 connections stands in front of Redis, connect to the server itself",
+                "Redis at {}: {SHARED_CONNECTION}",
                 self.address
             )));
         }
