@@ -185,12 +185,6 @@ export class Fleet {
     }, 60_000);
   }
 
-  /** The sum of a metric over all services. */
-  async sum(metric) {
-    const each = await Promise.all(this.names.map((name) => this.get(name).metric(metric)));
-    return each.reduce((sum, value) => sum + value, 0);
-  }
-
   /** Notes how often gateways had been declared dead. */
   async declared() {
     for (const name of this.of('gateway')) {

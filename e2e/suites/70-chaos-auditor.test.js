@@ -129,6 +129,11 @@ test('`false` is found where history held all, and is no fault where it did not'
   // One in many is let pass.
   const many = Array.from({ length: 200 }, (_, n) => ({ at: 30_000 + n, kind: 'told', client: 'client-1', room: 'b', before: offset(1), offset: offset(1), recovered: true }));
   assert.deepEqual(kinds([...needless, ...many]), []);
+  // After everything was deleted nobody can say what a room lacks, once.
+  const once = find(needless, 'told', { client: 'client-1', before: offset(190) });
+  const flushed = [...needless, { at: once.at - 1, kind: 'flushed' }];
+  assert.deepEqual(kinds(flushed), []);
+  assert.deepEqual(kinds([...flushed, { ...once, at: once.at + 1 }]), ['needless false']);
   // And where something was missing indeed.
   const told = unheld(clean(), 190);
   for (const client of ['client-0', 'client-1']) Object.assign(find(told, 'told', { client, recovered: true }), { before: offset(189), recovered: false });
@@ -229,6 +234,9 @@ test('a join is found that is not answered, answered late, or refused in calm', 
   const late = clean();
   find(late, 'answered', { key: 'join-100' }).at += 5_100;
   assert.deepEqual(kinds(late), ['join unanswered']);
+  const again = clean();
+  again.push({ ...find(again, 'answered', { key: 'join-100' }), at: 50_000 });
+  assert.deepEqual(kinds(again), [], 'its first answer counts');
   const refused = clean();
   Object.assign(find(refused, 'answered', { key: 'join-100' }), { ok: false, code: 'unavailable' });
   assert.deepEqual(kinds(refused), ['join refused']);

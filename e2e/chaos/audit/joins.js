@@ -4,7 +4,9 @@
 export function joins(events, timeline, limits) {
   const counts = { joins: 0, joins_unanswered: 0, joins_refused: 0 };
   const violations = [];
-  const answers = new Map(events.filter(({ kind }) => kind === 'answered').map((event) => [event.key, event]));
+  const answers = new Map();
+  // One that was under way when its connection ended may still reach the next one, and be answered there.
+  for (const event of events) if (event.kind === 'answered' && !answers.has(event.key)) answers.set(event.key, event);
   for (const { at, key, client, what } of events.filter(({ kind }) => kind === 'asked')) {
     if (what !== 'join') continue;
     counts.joins += 1;

@@ -8,8 +8,8 @@ import { until } from '../../lib/until.js';
  */
 export async function planned(stage, name, act) {
   const { fleet } = stage;
-  const lost = async () => (await fleet.sum('carillon_redis_lost_messages_total')) + (await fleet.sum('carillon_redis_unknown_losses_total'));
-  const failovers = () => fleet.sum('carillon_gateway_failovers_total');
+  const lost = async () => (await fleet.sum(fleet.names, 'carillon_redis_lost_messages_total')) + (await fleet.sum(fleet.names, 'carillon_redis_unknown_losses_total'));
+  const failovers = () => fleet.sum('gateway', 'carillon_gateway_failovers_total');
   const before = { lost: await lost(), failovers: await failovers() };
   await stage.fault(name, act);
   await stage.flowing();
