@@ -109,6 +109,14 @@ test('everything works, and nothing is denied', async () => {
   // Plain lists.
   redis.cli('RPUSH', 'message', 'from a script');
   await until('it came from the list', () => both.every((client) => client.of('lobby').at(-1)?.data === 'from a script'));
+  // An owner that died before it had settled an item left it pending: the next one sends it again, with its number.
+  const [state] = redis.cli('--scan', '--pattern', 'carillon:list.state:*').split('\n');
+  const pending = state.replace('list.state', 'list.pending');
+  redis.cli('HSET', pending, redis.cli('HGET', state, 'number').trim(), 'from a script');
+  redis.cli('RPUSH', 'message', 'and another');
+  await until('the next came', () => both.every((client) => client.of('lobby').at(-1)?.data === 'and another'));
+  await until('both are settled', () => redis.cli('EXISTS', pending).trim() === '0');
+  both.forEach((client) => assert.equal(client.of('lobby').filter(({ data }) => data === 'from a script').length, 1));
   both.forEach((client) => assert.deepEqual(client.audit(producer.accepted, ['lobby']), []));
   // Dead letters, by the tools' user: one that can't be read, one that can be sent again.
   const [queue] = redis.cli('--scan', '--pattern', 'carillon:q:*').split('\n');

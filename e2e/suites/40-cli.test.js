@@ -290,6 +290,19 @@ test('config check --connect finds what is wrong with Redis, and writes nothing'
   assert.match(away.stdout, /redis\.url/);
 });
 
+test('config check --connect says what redis.wait_replicas protects', async () => {
+  const [primary, ...replicas] = await Promise.all([Redis.start(), Redis.start(), Redis.start()]);
+  for (const server of [primary, ...replicas]) children.push({ kill: () => server.stop() });
+  for (const replica of replicas) replica.cli('REPLICAOF', '127.0.0.1', `${primary.port}`);
+  await until('both replicas are attached', () => primary.cli('INFO', 'replication').match(/state=online/g)?.length === 2);
+  for (const [waited, said] of [
+    [0, /replicas: 2, none waited for: [^\n]*redis\.wait_replicas 2 would keep them/],
+    [1, /replicas: 2, 1 waited for: [^\n]*not a promotion; redis\.wait_replicas 2 would/],
+    [2, /replicas: 2, all of them waited for/],
+    [3, /replicas: 2, redis\.wait_replicas asks for 3: nothing is accepted until they are there/],
+  ]) assert.match(ok(`carillon config check --connect --redis.url ${primary.url} --redis.wait_replicas ${waited}`).stdout, said);
+});
+
 test('policy check and explain say which rule decides', () => {
   assert.match(ok('carillon policy check policy.yaml').stdout, /^ok/);
   const wrong = run('carillon policy check wrong.yaml');
