@@ -30,6 +30,7 @@ struct Limits {
     outbox_bytes: usize,
     outboxes_bytes: usize,
     newest_waiting: usize,
+    look_at_lives: Duration,
 }
 
 impl Default for Limits {
@@ -38,6 +39,7 @@ impl Default for Limits {
             outbox_bytes: 1 << 20,
             outboxes_bytes: 256 << 20,
             newest_waiting: 1024,
+            look_at_lives: Duration::from_secs(1),
         }
     }
 }
@@ -49,6 +51,7 @@ pub(crate) struct Fixture {
     pub(crate) outbox_bytes: usize,
     pub(crate) newest_waiting: usize,
     pub(crate) outboxes_bytes: usize,
+    pub(crate) look_at_lives: Duration,
     rules: String,
     registry: Registry,
     policy: watch::Sender<Arc<Policy>>,
@@ -83,6 +86,7 @@ impl Fixture {
             outbox_bytes: limits.outbox_bytes,
             outboxes_bytes: limits.outboxes_bytes,
             newest_waiting: limits.newest_waiting,
+            look_at_lives: limits.look_at_lives,
             rules,
             registry,
             policy,
@@ -98,6 +102,7 @@ impl Fixture {
             outbox_bytes: self.outbox_bytes,
             outboxes_bytes: self.outboxes_bytes,
             newest_waiting: self.newest_waiting,
+            look_at_lives: self.look_at_lives,
         };
         (self.registry, self.policy, self.hub, self._tasks) =
             start(&self.broker, &self.memory_gate, &self.rules, limits);
@@ -449,6 +454,7 @@ fn start(
             outbox_bytes: limits.outbox_bytes,
             newest_waiting: limits.newest_waiting,
             outboxes_bytes: limits.outboxes_bytes,
+            look_at_lives: limits.look_at_lives,
             ..HubSettings::new("gateway")
         },
         metrics: HubMetrics::new(&registry).unwrap(),

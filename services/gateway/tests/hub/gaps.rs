@@ -204,3 +204,14 @@ async fn a_gateway_that_never_gets_the_marker_of_a_partition_tells_it_all_the_sa
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_of_another_server_makes_the_gateway_look_at_once() {
+    let mut fixture = Fixture::new("").await;
+    fixture.look_at_lives = Duration::from_secs(3600);
+    fixture.restart().await;
+    let now = fixture.broker.server_state(0);
+    fixture.fail_over(now, "another");
+    let seen = fixture.until(|fixture| fixture.counter("carillon_gateway_failovers_total") > 0.0);
+    tokio::time::timeout(Duration::from_secs(60), seen).await.unwrap();
+}
