@@ -115,6 +115,10 @@ impl Connector {
     async fn connect(&self, response: Option<Duration>) -> std::result::Result<Lane, RedisError> {
         let made = self.try_to_connect(response).await;
         self.metrics.connection(made.is_ok());
+        if made.as_ref().is_err_and(RedisError::is_connection_refusal) {
+            // Nobody is there any more. What is sent on an older connection would have an outcome that nobody knows.
+            self.batch.fetch_add(1, Ordering::AcqRel);
+        }
         made
     }
 
@@ -269,6 +273,12 @@ impl Node {
         self.control_failed.store(true, Ordering::Release);
     }
 
+    /// A new shared connection in place of one that has ended.
+    async fn new_control_lane(&self) -> Result<Lane> {
+        self.forget_control();
+        self.control_lane().await
+    }
+
     async fn connect(&self, response: Option<Duration>) -> Result<Lane> {
         let made = self.pool.manager().connect(response).await;
         made.map_err(|error| match classify(&error, false, false) {
@@ -283,7 +293,11 @@ impl Node {
     /// Asks the server who it is. One that is no primary any more is given up, with everybody who waits for it.
     pub(super) async fn identify(&self) -> Result<ServerIdentity> {
         let mut lane = self.control_lane().await?;
-        let answer = who_are_you(&mut lane.connection).await;
+        let mut answer = who_are_you(&mut lane.connection).await;
+        if answer.as_ref().is_err_and(RedisError::is_connection_dropped) {
+            lane = self.new_control_lane().await?;
+            answer = who_are_you(&mut lane.connection).await;
+        }
         let (information, client_id) =
             answer.map_err(|error| BrokerError::Unavailable(format!("{}: {error}", self.address)))?;
         let identity = ServerIdentity::of(&information);
@@ -334,7 +348,12 @@ pub(super) type PooledLane = Object<Connector>;
 pub(super) async fn ask(node: &Node, command: &Cmd) -> Result<Value> {
     // Not behind what producers wait for.
     let mut lane = node.control_lane().await?;
-    match lane.send(command).await {
+    let mut answer = lane.send(command).await;
+    if answer.as_ref().is_err_and(RedisError::is_connection_dropped) {
+        lane = node.new_control_lane().await?;
+        answer = lane.send(command).await;
+    }
+    match answer {
         Ok(answer) => Ok(answer),
         Err(error) => match classify(&error, false, true) {
             Verdict::Failed { error, broken } => {
