@@ -95,8 +95,9 @@ export default [
         stage.expect(last < middle * 1.1 + (4 << 20), `memory of ${name} grew from ${middle} to ${last} bytes in the last third`);
       }
       const sum = (counts) => Object.values(counts).reduce((total, count) => total + count, 0);
-      // Keys of messages live for 10 s, rooms that nobody is in any more for half a minute; some come while they are counted.
-      const bounds = { idem: 20 * stage.producers.rate * stage.rooms.length, fresh: 60 * 2 * stage.crowd.joiners.length };
+      // A message has a key where it was claimed and one in its partition, both for 10 s; rooms that nobody is in any more live
+      // for half a minute; some come while they are counted.
+      const bounds = { idem: 2 * 15 * stage.producers.rate * stage.rooms.length, fresh: 60 * 2 * stage.crowd.joiners.length };
       let left;
       const strays = async () => {
         left = await families(server);
