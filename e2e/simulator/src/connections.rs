@@ -165,8 +165,10 @@ impl Connections {
         match connection {
             Some(process) if **process != *run_id(&present) => {
                 let mut slot = self.network.slot(server);
-                let serves =
-                    |old: &OldPrimary| *run_id(&old.state.life) == **process && Instant::now() < old.until;
+                let demoted_answers = self.network.manners.role_not_checked && !writes;
+                let serves = |old: &OldPrimary| {
+                    *run_id(&old.state.life) == **process && (Instant::now() < old.until || demoted_answers)
+                };
                 if slot.old_primary.as_ref().is_some_and(serves) {
                     return Ok(Happened::OldPrimary);
                 }
@@ -174,6 +176,7 @@ impl Connections {
                     .old_primary
                     .as_ref()
                     .is_some_and(|old| Instant::now() >= old.until)
+                    && !self.network.manners.role_not_checked
                 {
                     slot.old_primary = None;
                 }
@@ -228,10 +231,14 @@ impl Connections {
             return self.identify(server, monitor).await;
         }
         self.step().await;
-        if self.connected(server, monitor, false)? == Happened::OldPrimary && !self.network.chance(3) {
+        if self.connected(server, monitor, false)? == Happened::OldPrimary {
             let slot = self.network.slot(server);
-            let old = slot.old_primary.as_ref().map(|old| old.state.life.clone());
-            return old.ok_or_else(|| lost(false));
+            let old = slot.old_primary.as_ref();
+            let demoted = old.is_some_and(|old| Instant::now() >= old.until);
+            if demoted || !self.network.chance(3) {
+                let old = old.map(|old| old.state.life.clone());
+                return old.ok_or_else(|| lost(false));
+            }
         }
         let life = self.network.life(server);
         for connection in &mut self.lanes.lock()[server] {

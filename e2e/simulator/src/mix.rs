@@ -217,11 +217,13 @@ pub enum Mutation {
     OneAddressAsked,
     /// Readers are not cut off from a server that lost its role.
     ReadersStay,
+    /// Nobody asks a server for its role: a primary that was demoted answers reads on, with old data under its old name.
+    RoleNotChecked,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::HistoryAfterRoutes,
         Self::JoinReadsBeforeRouting,
         Self::ConsumingRead,
@@ -240,6 +242,7 @@ impl Mutation {
         Self::FencedByName,
         Self::OneAddressAsked,
         Self::ReadersStay,
+        Self::RoleNotChecked,
         Self::ParkInMemory,
         Self::MarkAfterTrim,
     ];

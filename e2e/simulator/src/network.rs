@@ -56,6 +56,8 @@ pub struct Manners {
     pub one_address_asked: bool,
     /// Readers are not cut off from a server that lost its role (a mutation).
     pub readers_stay: bool,
+    /// Nobody asks a server for its role (a mutation).
+    pub role_not_checked: bool,
 }
 
 /// All servers, and who can reach which.
@@ -309,7 +311,9 @@ impl Network {
     /// Ends all splits but those of old primaries that never hear of their successors.
     pub fn heal(&self) {
         for slot in &self.slots {
-            let ends = |old: &mut OldPrimary| old.until < Instant::now() + FOR_GOOD / 2;
+            let ends = |old: &mut OldPrimary| {
+                old.until < Instant::now() + FOR_GOOD / 2 && !self.manners.role_not_checked
+            };
             drop(slot.lock().old_primary.take_if(ends));
         }
         self.unmute();

@@ -121,6 +121,7 @@ impl Schedule {
             seeds: mix.has(Fault::SilentAddress),
             one_address_asked: mutation == Some(Mutation::OneAddressAsked),
             readers_stay: mutation == Some(Mutation::ReadersStay),
+            role_not_checked: mutation == Some(Mutation::RoleNotChecked),
         };
         let network = Network::new(partitions, manners, fastrand::Rng::with_seed(random.u64(..)));
         let enough = !loses_writes && random.bool() || matches!(mix.name, "calm" | "churn" | "slow-readers");

@@ -101,6 +101,7 @@ const CAUGHT: [(Mutation, &str, u64); Mutation::ALL.len() - DIRECTED.len()] = [
     (Mutation::FencedByName, "identities", 51),
     (Mutation::OneAddressAsked, "old-primaries", 15),
     (Mutation::ReadersStay, "old-primaries", 2),
+    (Mutation::RoleNotChecked, "partitions-fail-over", 0),
 ];
 
 #[test]
