@@ -175,6 +175,15 @@ test('a loss that nobody knew of may be told late, where that is asked for, and 
   assert.deepEqual(kinds(log, how(true)), ['lost']);
 });
 
+test('a loss may be told behind a message that overtook its marker, while it is not known yet', () => {
+  const lost = unheld(clean(), 190);
+  const log = without(lost, got(lost, 'client-1', 190), find(lost, 'told', { client: 'client-1', recovered: true }));
+  const marker = (after) => ({ at: FAULT.to + after, kind: 'told', client: 'client-1', room: 'a', before: offset(195), offset: offset(196), recovered: false });
+  const how = { mayLose: true, limits: { ...STRICT, needless: 1 } };
+  assert.deepEqual(kinds([...log, marker(900)], how), []);
+  assert.deepEqual(kinds([...log, marker(1_100)], how), ['lost']);
+});
+
 test('a message that Redis lost and that was sent again came twice by its fault', () => {
   const log = unheld(clean(), 190);
   const message = got(log, 'client-0', 190);

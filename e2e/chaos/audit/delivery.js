@@ -17,6 +17,9 @@ export function told({ told: claims }, message, held, late = false) {
 /** Where a client was told that nothing was missing where this message was. */
 export const assured = ({ told: claims }, message) => claims.filter(({ recovered, before, offset }) => recovered && before !== undefined && within(message.offset, before, offset));
 
+/** Where a client was told of a loss behind messages that had overtaken its marker. */
+const marked = ({ told: claims }, message) => claims.find(({ recovered, before, offset, at }) => !recovered && before !== undefined && at > message.answered && compare(message.offset, offset) < 0);
+
 /** Where a client was told later that something is missing after all. */
 const corrects = ({ told: claims }, wrong) => claims.find(({ recovered, before, at }) => !recovered && before !== undefined && at > wrong.at);
 
@@ -74,7 +77,9 @@ export function delivery(ledger, timeline, { mayLose, toldLate = false }) {
     for (const message of missing(seat, ledger)) {
       const held = ledger.holds(message);
       const text = `message ${message.n} at ${message.offset}${held === false ? ', which the server lost,' : ''}`;
-      const right = told(seat, message, held, toldLate);
+      // It takes a while until the marker of a loss is written.
+      const overtaken = held === true ? undefined : marked(seat, message);
+      const right = told(seat, message, held, toldLate) ?? (overtaken && timeline.unsettled(overtaken.at) ? overtaken : undefined);
       const wrong = assured(seat, message).filter(({ at }) => !right || at < right.at);
       // A wrong `true` led it past the message, so it is taken back at a place above.
       const corrected = wrong.length > 0 && (right ?? (held === true ? undefined : corrects(seat, wrong.at(-1))));
