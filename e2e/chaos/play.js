@@ -1,10 +1,34 @@
 // Plays a scenario once, and gives the auditor's verdict.
-import fs from 'node:fs';
+import { once } from 'node:events';
+import fs from 'node:fs/promises';
 import path from 'node:path';
-import { GENEROUS, STRICT, audit } from './audit/index.js';
+import { Worker } from 'node:worker_threads';
+import { GENEROUS, STRICT } from './audit/index.js';
 import { Stage } from './stage.js';
 
 export const artifacts = path.resolve(import.meta.dirname, '../.artifacts/chaos');
+
+/** Events that are written at once. */
+const CHUNK = 2_000;
+
+/** Writes a log, one event in a line, a few at a time: other runs go on in this process meanwhile. */
+async function write(file, events) {
+  await fs.mkdir(path.dirname(file), { recursive: true });
+  const handle = await fs.open(file, 'w');
+  try {
+    for (let from = 0; from < events.length; from += CHUNK) await handle.write(events.slice(from, from + CHUNK).map((event) => `${JSON.stringify(event)}\n`).join(''));
+  } finally {
+    await handle.close();
+  }
+}
+
+/** @returns {Promise<ReturnType<import('./audit/index.js').audit>>} what the auditor says of a log */
+async function audited(file, how) {
+  const worker = new Worker(new URL('./audit/worker.js', import.meta.url), { workerData: { file, how } });
+  // An error of the worker rejects.
+  const [verdict] = await once(worker, 'message');
+  return verdict;
+}
 
 /**
  * @param {import('./scenarios/index.js').Scenario} scenario
@@ -25,10 +49,10 @@ export async function play(scenario, { seed, long = false, wait, away }) {
   } finally {
     await stage.end();
   }
-  const verdict = audit(stage.log.events, { limits: { ...(long ? STRICT : GENEROUS), ...scenario.limits }, mayLose: stage.mayLose });
-  verdict.violations.push(...further);
   const name = [scenario.name, wait !== undefined && `wait-${wait}`, away && 'away'].filter(Boolean).join('-');
-  fs.mkdirSync(artifacts, { recursive: true });
-  fs.writeFileSync(path.join(artifacts, `${name}.log.jsonl`), stage.log.events.map((event) => `${JSON.stringify(event)}\n`).join(''));
+  const file = path.join(artifacts, `${name}.log.jsonl`);
+  await write(file, stage.log.events);
+  const verdict = await audited(file, { limits: { ...(long ? STRICT : GENEROUS), ...scenario.limits }, mayLose: stage.mayLose });
+  verdict.violations.push(...further);
   return { scenario: scenario.name, name, shape: scenario.shape, seed, long, wait: stage.wait, away: away ?? false, seconds: Math.round((Date.now() - began) / 1000), ...verdict };
 }
