@@ -116,6 +116,8 @@ export class Fleet {
         this.log.add('ready', { service: name, ...look });
         last = look;
       }
+      // What it says when it goes on is news, also if it is what it said before.
+      if (service.standing) last = undefined;
       this.#ready.set(name, look.ok);
       if (look.ok && !service.was) {
         service.was = true;
