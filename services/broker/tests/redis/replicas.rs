@@ -136,16 +136,21 @@ async fn sentinels_and_servers_are_each_told_their_own_password() {
     assert!(text.contains("redis.sentinel.password"), "{text}");
 }
 
-#[tokio::test]
-async fn every_step_of_a_message_waits_for_replicas() {
-    let primary = Server::start(&[]);
-    let mut replica = Server::replica_of(&primary);
-    let broker = RedisBroker::new(RedisOptions {
+/// A broker that does not wait long for the one replica that every write has to reach.
+fn waiting_for_one_replica(primary: &Server) -> RedisBroker {
+    RedisBroker::new(RedisOptions {
         wait_replicas: 1,
         timeout: Duration::from_millis(500),
         ..options(primary.url(), Mode::Standalone)
     })
-    .unwrap();
+    .unwrap()
+}
+
+#[tokio::test]
+async fn every_step_of_a_message_waits_for_replicas() {
+    let primary = Server::start(&[]);
+    let mut replica = Server::replica_of(&primary);
+    let broker = waiting_for_one_replica(&primary);
     let (alive, partition) = (Duration::from_secs(60), partition(&broker));
     let [gateway, owner] = ["gateway", "dispatcher"].map(|pod| Incarnation::new(pod, 1));
     broker.register(&gateway_member(&gateway), alive).await.unwrap();
@@ -196,12 +201,7 @@ async fn every_step_of_a_message_waits_for_replicas() {
 async fn a_write_that_too_few_replicas_hold_is_unknown_and_its_repeat_finds_it() {
     let primary = Server::start(&[]);
     let mut replica = Server::replica_of(&primary);
-    let broker = RedisBroker::new(RedisOptions {
-        wait_replicas: 1,
-        timeout: Duration::from_millis(500),
-        ..options(primary.url(), Mode::Standalone)
-    })
-    .unwrap();
+    let broker = waiting_for_one_replica(&primary);
     let held = append(&broker, "held").await.unwrap();
 
     replica.kill();

@@ -88,16 +88,7 @@ async fn a_lost_message_leaves_a_gap_in_its_room(stage: Stage) {
     append_to(&stage.broker, &session, "at most once").await;
     stage.installation.fail_over().await;
 
-    let gaps = eventually!("the gap is marked", {
-        let _ = stage.broker.lives(None).await;
-        let queue = match stage.broker.open_queue(stage.partition).await {
-            Ok(mut reader) => reader.read_head(crate::FencingToken(0), 100).await.ok(),
-            Err(_) => None,
-        };
-        let items = queue.map(|head| head.items).unwrap_or_default();
-        let gaps: Vec<_> = items.iter().filter_map(gap_of).collect();
-        (!gaps.is_empty()).then_some(gaps)
-    });
+    let gaps = eventually!("the gap is marked", markers(&stage).await);
     let [(room, gap)] = &gaps[..] else {
         panic!("{gaps:?}")
     };
@@ -107,20 +98,23 @@ async fn a_lost_message_leaves_a_gap_in_its_room(stage: Stage) {
     assert!(next > gap.seen_below);
 }
 
+/// The gap markers in the queue, after a look at the servers; `None` as long as there are none.
+async fn markers(stage: &Stage) -> Option<Vec<(Option<Room>, Gap)>> {
+    let _ = stage.broker.lives(None).await;
+    let queue = match stage.broker.open_queue(stage.partition).await {
+        Ok(mut reader) => reader.read_head(crate::FencingToken(0), 100).await.ok(),
+        Err(_) => None,
+    };
+    let items = queue.map(|head| head.items).unwrap_or_default();
+    let markers: Vec<_> = items.iter().filter_map(gap_of).collect();
+    (!markers.is_empty()).then_some(markers)
+}
+
 async fn what_nobody_knows_of_is_marked(stage: Stage) {
     append_to(&stage.broker, &stage.room(0), "kept").await;
     stage.installation.mark().await;
     stage.installation.fail_over().await;
     stage.broker.mark_unknown_loss(stage.partition).await.unwrap();
-    let markers = eventually!("it is marked", {
-        let _ = stage.broker.lives(None).await;
-        let queue = match stage.broker.open_queue(stage.partition).await {
-            Ok(mut reader) => reader.read_head(crate::FencingToken(0), 100).await.ok(),
-            Err(_) => None,
-        };
-        let items = queue.map(|head| head.items).unwrap_or_default();
-        let markers: Vec<_> = items.iter().filter_map(gap_of).collect();
-        (!markers.is_empty()).then_some(markers)
-    });
+    let markers = eventually!("it is marked", markers(&stage).await);
     assert!(markers.iter().all(|(room, _)| room.is_none()), "{markers:?}");
 }
