@@ -39,6 +39,8 @@ pub trait Membership: Send + Sync {
     async fn process_states(&self, incarnations: &[Incarnation]) -> Result<Vec<ProcessState>>;
 }
 
+/// How often a process lists itself again: the server that keeps the list may have lost it.
+pub const LISTED_EVERY: Duration = Duration::from_secs(6);
 /// How long it is remembered that a process left in order.
 pub(crate) const LEFT_FOR: Duration = Duration::from_secs(600);
 

@@ -3,9 +3,9 @@
 //! A dispatcher is alive while its key is, and only Redis' clock counts. One that was declared dead (it stalled, or
 //! was cut off) never comes back under its name: it takes a new incarnation, and with it new leases.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use carillon_broker::{Incarnation, Member, ServiceKind};
+use carillon_broker::{Incarnation, Member, ServiceKind, membership::LISTED_EVERY};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -14,9 +14,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{patience::Pauses, shared::Shared};
-
-/// How often it lists itself anew: the server that keeps the list may have lost it.
-const LIST_EVERY: Duration = Duration::from_secs(6);
 
 /// Keeps this process alive among the others.
 #[derive(Debug)]
@@ -102,7 +99,7 @@ impl Membership {
         let settings = &self.shared.settings;
         let mut policy = self.shared.policy.clone();
         let mut renew_at = Instant::now() + settings.renew_alive_every;
-        let mut list_at = Instant::now() + LIST_EVERY;
+        let mut list_at = Instant::now() + LISTED_EVERY;
         loop {
             tokio::select! {
                 biased;
@@ -124,7 +121,7 @@ impl Membership {
             }
             let member = self.member(incarnation, drain);
             if member != reported || list_at <= Instant::now() {
-                list_at = Instant::now() + LIST_EVERY;
+                list_at = Instant::now() + LISTED_EVERY;
                 let report = self.shared.broker.report(&member);
                 match self.shared.call("report", report).await {
                     Ok(()) => reported = member,

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use carillon_broker::{Incarnation, Member, Membership, ServiceKind};
+use carillon_broker::{Incarnation, Member, Membership, ServiceKind, membership::LISTED_EVERY};
 use carillon_model::policy::Policy;
 use parking_lot::Mutex;
 use tokio::{
@@ -16,8 +16,6 @@ use tokio::{
 const ALIVE_FOR: Duration = Duration::from_secs(10);
 /// How often its life is renewed.
 const RENEW: Duration = Duration::from_secs(2);
-/// How often it lists itself anew: the server that keeps the list may have lost it.
-const LIST: Duration = Duration::from_secs(6);
 /// How long to wait where the broker did not answer.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -68,7 +66,7 @@ impl Registration {
             *self.standing.lock() = Some(incarnation.clone());
             let mut reported = Some(member);
             let mut renew_at = Instant::now() + RENEW;
-            let mut list_at = Instant::now() + LIST;
+            let mut list_at = Instant::now() + LISTED_EVERY;
             loop {
                 tokio::select! {
                     biased;
@@ -85,7 +83,7 @@ impl Registration {
                 }
                 let member = self.member(&incarnation, going);
                 if reported.as_ref() != Some(&member) || list_at <= Instant::now() {
-                    list_at = Instant::now() + LIST;
+                    list_at = Instant::now() + LISTED_EVERY;
                     // What could not be told is told with the next renewal.
                     reported = self.broker.report(&member).await.is_ok().then_some(member);
                 }

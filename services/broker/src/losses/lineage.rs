@@ -46,8 +46,8 @@ pub enum Fate {
     Lost {
         /// Offsets given since are above this one.
         raised: Offset,
-        /// Whoever stands at the lost offset or above it, and below this one, was moved there by the server that confirmed
-        /// it, or by one that had it.
+        /// A client at the lost offset or above it, and below this one, was moved there by the server that confirmed it, or
+        /// by one that had it.
         seen_below: Offset,
     },
     /// Nobody can say.
