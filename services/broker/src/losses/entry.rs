@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use carillon_model::{Gap, Offset, Room};
 
-use super::lineage::{Fate, Lineage};
+use super::lineage::{Fate, Holder, Lineage};
 use crate::Life;
 
 /// One append that was confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confirmed {
-    /// The identity of the server that wrote it.
-    pub life: Life,
+    /// The server that gave the offsets, or the last one that was found to have them.
+    pub holder: Holder,
     /// That server's replication offset just before. A replica beyond it has the append.
     pub position: u64,
     /// What was appended.
@@ -101,7 +101,7 @@ impl Confirmed {
         let mut sort_out = |places: &mut Box<[(Room, Offset)]>| {
             let mut kept = Vec::new();
             for (room, offset) in std::mem::take(places) {
-                match lineage.fate(&self.life, offset) {
+                match lineage.fate(&self.holder, offset) {
                     Fate::Kept => kept.push((room, offset)),
                     Fate::Lost { raised, seen_below } => {
                         found.messages += 1;
@@ -109,7 +109,7 @@ impl Confirmed {
                             offset,
                             raised,
                             seen_below,
-                            confirmed_by: &self.life,
+                            confirmed_by: self.holder.life(),
                         };
                         lost.add(room, &offset);
                     }
@@ -121,7 +121,7 @@ impl Confirmed {
         match &mut self.what {
             Placed::Messages(places) | Placed::Gaps(places) => sort_out(places),
             Placed::PartitionGap(offset) => {
-                if lineage.fate(&self.life, *offset) != Fate::Kept {
+                if lineage.fate(&self.holder, *offset) != Fate::Kept {
                     found.unknown = true;
                     self.what = Placed::Messages(Box::default());
                 }

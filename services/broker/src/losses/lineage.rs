@@ -37,6 +37,24 @@ pub struct Lineage {
     pub whole: bool,
 }
 
+/// A server that a confirmed offset is known of, by its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// It gave the offset.
+    Gave(Life),
+    /// It has the offset from the one that gave it, and was found to have it.
+    Has(Life),
+}
+
+impl Holder {
+    /// The server's identity.
+    pub fn life(&self) -> &Life {
+        match self {
+            Self::Gave(life) | Self::Has(life) => life,
+        }
+    }
+}
+
 /// What became of a confirmed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -58,41 +76,46 @@ impl Lineage {
     /// How many raises a partition remembers.
     pub const RAISES_KEPT: usize = 8;
 
-    /// What became of an offset that was confirmed by a server of this identity.
-    pub fn fate(&self, confirmed_by: &Life, offset: Offset) -> Fate {
-        if *confirmed_by == self.life {
-            return Fate::Kept;
-        }
-        let (Some(oldest), Some(newest)) = (self.raises.first(), self.raises.last()) else {
-            return Fate::Unknown;
+    /// What became of a confirmed offset.
+    pub fn fate(&self, holder: &Holder, offset: Offset) -> Fate {
+        let remembered = self.raises.last().filter(|newest| newest.life == self.life);
+        let (Some(oldest), Some(newest)) = (self.raises.first(), remembered) else {
+            // Nothing was raised, or by a version that remembers nothing.
+            let own = *holder.life() == self.life;
+            return if own { Fate::Kept } else { Fate::Unknown };
         };
-        // Raised by a version that remembers nothing.
-        if newest.life != self.life {
+        // A server's identity comes back when slots are moved away from it and back: it raises offsets each time.
+        match holder {
+            Holder::Gave(life) => {
+                let gave = |raise: &Raise| raise.life == *life && raise.raised < offset;
+                if let Some(place) = self.raises.iter().rposition(gave) {
+                    // The raise that ended that server's time tells, even where the clocks of both were far apart.
+                    return match self.raises.get(place + 1) {
+                        Some(next) if offset > next.before => {
+                            let own = self.raises.get(place).map(|own| own.raised);
+                            lost(offset, next.raised.max(offset), own)
+                        }
+                        _ => Fate::Kept,
+                    };
+                }
+            }
+            Holder::Has(life) => {
+                let had = |raise: &Raise| raise.life == *life && offset <= raise.before;
+                if self.raises.iter().any(had) {
+                    return Fate::Kept;
+                }
+            }
+        }
+        if !self.whole && offset <= oldest.before {
             return Fate::Unknown;
         }
-        let skips = |raise: &&Raise| raise.before < offset && offset <= raise.raised;
-        let place = self.raises.iter().position(|raise| raise.life == *confirmed_by);
-        match place {
-            // The raise that ended that server's time tells, even where the clocks of both were far apart.
-            Some(place) => match self.raises.get(place + 1) {
-                Some(next) if offset > next.before => {
-                    let own = self.raises.get(place).map(|own| own.raised);
-                    lost(offset, next.raised.max(offset), own)
-                }
-                _ => Fate::Kept,
-            },
-            None if !self.whole && offset <= oldest.before => Fate::Unknown,
-            None => match self.raises.iter().position(|raise| skips(&raise)) {
-                // Before the first raise there was none.
-                Some(0) if self.whole => lost(offset, oldest.raised, Some(Offset::ZERO)),
-                Some(place) => lost(
-                    offset,
-                    self.raises.get(place).map_or(offset, |raise| raise.raised),
-                    None,
-                ),
-                None if offset > newest.raised => Fate::Unknown,
-                None => Fate::Kept,
-            },
+        let skips = |raise: &Raise| raise.before < offset && offset <= raise.raised;
+        match self.raises.iter().enumerate().find(|(_, raise)| skips(raise)) {
+            // Before the first raise there was none.
+            Some((0, oldest)) if self.whole => lost(offset, oldest.raised, Some(Offset::ZERO)),
+            Some((_, raise)) => lost(offset, raise.raised, None),
+            None if offset > newest.raised => Fate::Unknown,
+            None => Fate::Kept,
         }
     }
 }
@@ -124,6 +147,10 @@ mod tests {
 
     fn life(name: &str) -> Life {
         Life(name.into())
+    }
+
+    fn gave(name: &str) -> Holder {
+        Holder::Gave(life(name))
     }
 
     fn at(milliseconds: u64) -> Offset {
@@ -219,7 +246,7 @@ mod tests {
             (twice, false, "x", 1010, Fate::Kept, "between two raises"),
             (&[], true, "a", 5, Fate::Unknown, "never raised"),
         ] {
-            let found = lineage(raises, whole).fate(&life(confirmed_by), at(offset));
+            let found = lineage(raises, whole).fate(&gave(confirmed_by), at(offset));
             assert_eq!(found, fate, "{what}");
         }
     }
@@ -245,7 +272,7 @@ mod tests {
             ),
         ] {
             let raises = &[("a", 0, own), ("c", own, clock + 5000 + RAISE)];
-            let Fate::Lost { seen_below, .. } = lineage(raises, true).fate(&life("a"), offset) else {
+            let Fate::Lost { seen_below, .. } = lineage(raises, true).fate(&gave("a"), offset) else {
                 panic!("it is lost: {what}");
             };
             assert!(
@@ -255,10 +282,49 @@ mod tests {
         }
     }
 
+    /// Slots of a Cluster are moved to `b`, back to `a`, and to `b` again; both are the same processes all the time.
+    #[test]
+    fn a_server_that_partitions_come_back_to_is_told_apart_by_its_times() {
+        let has = |name| Holder::Has(life(name));
+        let moves = &[
+            ("a", 0, 100),
+            ("b", 150, 1000),
+            ("a", 1050, 2000),
+            ("b", 2050, 3000),
+        ][..];
+        for (holder, offset, kept) in [
+            (gave("a"), 150, true),
+            (gave("a"), 151, false),
+            (gave("b"), 1050, true),
+            (gave("b"), 1051, false),
+            (gave("a"), 2050, true),
+            (gave("a"), 2051, false),
+            (gave("b"), 3001, true),
+            (has("b"), 150, true),
+            (has("a"), 1050, true),
+            (has("a"), 1051, false),
+        ] {
+            let fate = lineage(moves, true).fate(&holder, at(offset));
+            assert_eq!(fate == Fate::Kept, kept, "{holder:?} {offset}");
+        }
+    }
+
+    /// Slots were moved on to `c`, and another server than the one that `b` and `c` raised offsets on has them now.
+    #[test]
+    fn what_was_found_at_a_server_is_judged_without_its_raise() {
+        let (b, c) = (Holder::Has(life("b")), Holder::Has(life("c")));
+        let forgot_b = lineage(&[("a", 0, 100), ("d", 150, 3000)], true);
+        assert_eq!(forgot_b.fate(&b, at(150)), Fate::Kept);
+        assert_ne!(forgot_b.fate(&b, at(151)), Fate::Kept);
+        let few = lineage(&[("c", 1050, 2000), ("d", 2050, 3000)], false);
+        assert_eq!(few.fate(&c, at(10)), Fate::Kept, "older than what is remembered");
+        assert_eq!(few.fate(&b, at(10)), Fate::Unknown);
+    }
+
     #[test]
     fn a_raise_that_nobody_remembered_makes_everything_unknown() {
         let mut lineage = lineage(&[("a", 0, 100)], true);
         lineage.life = life("b");
-        assert_eq!(lineage.fate(&life("a"), at(50)), Fate::Unknown);
+        assert_eq!(lineage.fate(&gave("a"), at(50)), Fate::Unknown);
     }
 }

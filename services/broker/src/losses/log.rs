@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     entry::{Confirmed, Judgement, Lost, Placed},
-    lineage::{Fate, Lineage},
+    lineage::{Fate, Holder, Lineage},
     replication::{Replicas, ReplicationState},
 };
 use crate::Life;
@@ -60,7 +60,7 @@ struct PartitionLog {
     former: VecDeque<(Life, Instant)>,
     entries: VecDeque<Confirmed>,
     /// The newest that is remembered no more.
-    dropped: Option<(Life, Offset)>,
+    dropped: Option<(Holder, Offset)>,
     /// The greatest offset seen.
     known: Offset,
     replicas: Replicas,
@@ -93,7 +93,7 @@ impl UnreplicatedLog {
         now: Instant,
     ) -> Result<bool, Superseded> {
         let log = self.partitions.get(&partition);
-        if log.is_some_and(|log| log.was_replaced(&entry.life, now)) {
+        if log.is_some_and(|log| log.was_replaced(entry.holder.life(), now)) {
             return Err(Superseded);
         }
         self.remember(partition, entry);
@@ -103,12 +103,12 @@ impl UnreplicatedLog {
     /// Remembers an append, whichever server wrote it.
     pub(super) fn remember(&mut self, partition: Partition, entry: Confirmed) {
         let log = self.partitions.entry(partition).or_default();
-        let present = log.life.get_or_insert_with(|| entry.life.clone());
+        let present = log.life.get_or_insert_with(|| entry.holder.life().clone());
         let Some(last) = entry.what.last() else {
             return;
         };
         // Of a server that is ahead of the watcher, behind it, or was never seen as primary by this process.
-        log.to_judge |= *present != entry.life;
+        log.to_judge |= present != entry.holder.life();
         log.known = log.known.max(last);
         self.entries += 1;
         self.bytes += entry.weight();
@@ -135,7 +135,7 @@ impl UnreplicatedLog {
         let limit = self.limits.without_replicas;
         let is_due = |log: &PartitionLog| {
             let oldest = log.entries.front();
-            let of_it = oldest.filter(|entry| entry.life.replication_id() == &*state.replication_id);
+            let of_it = oldest.filter(|entry| entry.holder.life().replication_id() == &*state.replication_id);
             of_it.is_some_and(|entry| match acknowledged {
                 Some(acknowledged) => entry.position < acknowledged,
                 None => log.entries.len() > limit,
@@ -162,21 +162,22 @@ impl UnreplicatedLog {
         log.becomes(&lineage.life, now);
         log.to_judge = false;
         let mut found = Judgement::default();
-        if let Some((life, offset)) = &mut log.dropped {
-            found.unknown = lineage.fate(life, *offset) != Fate::Kept;
-            life.clone_from(&lineage.life);
+        let has = Holder::Has(lineage.life.clone());
+        if let Some((holder, offset)) = &mut log.dropped {
+            found.unknown = lineage.fate(holder, *offset) != Fate::Kept;
+            holder.clone_from(&has);
         }
         let mut kept = VecDeque::with_capacity(log.entries.len());
         for mut entry in std::mem::take(&mut log.entries) {
             let weight = entry.weight();
-            if entry.life != lineage.life {
+            if *entry.holder.life() != lineage.life {
                 let lost = entry.judge(lineage, &mut log.lost);
                 if matches!(entry.what, Placed::Messages(_)) {
                     found.messages += lost.messages;
                 }
                 found.unknown |= lost.unknown;
                 // It is there, below what the server has written by now.
-                entry.life.clone_from(&lineage.life);
+                entry.holder.clone_from(&has);
                 entry.position = lineage.position;
             }
             if entry.what.last().is_some() {
@@ -295,9 +296,10 @@ impl PartitionLog {
             return 0;
         };
         let weight = entry.weight();
-        if let Some(last) = entry.what.last() {
-            let before = self.dropped.take().map_or(Offset::ZERO, |(_, offset)| offset);
-            self.dropped = Some((entry.life, before.max(last)));
+        if let Some(last) = entry.what.last()
+            && self.dropped.as_ref().is_none_or(|(_, before)| *before <= last)
+        {
+            self.dropped = Some((entry.holder, last));
         }
         weight
     }

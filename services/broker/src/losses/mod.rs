@@ -21,7 +21,7 @@ mod replication;
 mod settle;
 
 pub use entry::{Confirmed, Placed};
-pub use lineage::{Fate, Lineage, Raise};
+pub use lineage::{Fate, Holder, Lineage, Raise};
 pub use log::{LogLimits, Superseded, UnreplicatedLog};
 pub use metrics::LossMetrics;
 pub use replication::{Replica, ReplicationState};

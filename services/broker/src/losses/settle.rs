@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    Confirmed, Lineage, LogLimits, LossMetrics, Placed, ReplicationState, UnreplicatedLog, entry::Lost,
+    Confirmed, Holder, Lineage, LogLimits, LossMetrics, Placed, ReplicationState, UnreplicatedLog,
+    entry::Lost,
 };
 use crate::{AppendOutcome, BrokerError, Life, NewMessage, Result};
 
@@ -102,7 +103,7 @@ impl Losses {
             .filter(|((room, _), _)| room.has_offsets())
             .map(|((room, _), offset)| (room.clone(), *offset));
         let entry = Confirmed {
-            life: life.clone(),
+            holder: Holder::Gave(life.clone()),
             position,
             what: Placed::Messages(places.collect()),
         };
@@ -202,7 +203,7 @@ impl Losses {
             .flatten()
         {
             let entry = Confirmed {
-                life: life.clone(),
+                holder: Holder::Gave(life.clone()),
                 position,
                 what,
             };

@@ -19,7 +19,7 @@ fn at(milliseconds: u64) -> Offset {
 
 fn messages(server: &str, position: u64, places: &[(&str, u64)]) -> Confirmed {
     Confirmed {
-        life: life(server),
+        holder: Holder::Gave(life(server)),
         position,
         what: Placed::Messages(
             places
@@ -249,11 +249,49 @@ fn nobody_counts_as_having_had_what_two_servers_lost() {
     assert_eq!(lost(&log), [("x".to_owned(), 10_001)]);
 }
 
+/// Slots of a Cluster are moved to `b`, back to `a`, and to `b` again.
+#[test]
+fn nothing_is_lost_by_slots_that_come_back() {
+    for without_replicas in [0, 1024] {
+        let mut log = UnreplicatedLog::new(LogLimits {
+            without_replicas,
+            ..LogLimits::default()
+        });
+        let mut lineage = Lineage {
+            life: life("a"),
+            position: 1,
+            raises: Vec::new(),
+            whole: true,
+        };
+        let mut now = Instant::now();
+        for (server, before, raised) in [("a", 0, 0), ("b", 50, 1000), ("a", 1050, 2000), ("b", 2050, 3000)] {
+            now += FORMER_FOR;
+            lineage.life = life(server);
+            lineage.raises.push(Raise {
+                life: life(server),
+                before: at(before),
+                raised: at(raised),
+            });
+            log.observed(P, &life(server), now);
+            let found = log.judge(P, &lineage, now);
+            assert!(
+                found.is_none_or(|found| found == Judgement::default()),
+                "{raised}"
+            );
+            for offset in [raised + 5, raised + 50] {
+                let confirmed = log.confirmed(P, messages(server, 1, &[("x", offset)]), now);
+                assert_eq!(confirmed, Ok(false), "{offset}");
+            }
+            log.replicated(P, &replicas(server, &[]), now);
+        }
+    }
+}
+
 #[test]
 fn markers_can_be_lost_too() {
     let mut log = UnreplicatedLog::default();
     let entry = |what| Confirmed {
-        life: life("a"),
+        holder: Holder::Gave(life("a")),
         position: 1,
         what,
     };
