@@ -121,7 +121,8 @@ export class Fleet {
       this.#ready.set(name, look.ok);
       if (look.ok && !service.was) {
         service.was = true;
-        await service.ready();
+        // Not looked at again: a fault may have begun since.
+        service.wasReady();
       }
       await new Promise((resolve) => { setTimeout(resolve, LOOK); });
     }

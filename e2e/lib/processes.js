@@ -77,6 +77,11 @@ export class Service extends Child {
 
   async ready() {
     await until(`${this.name} is ready; its log: ${this.log}`, async () => (await fetch(`${this.admin}/readyz`)).ok);
+    this.wasReady();
+  }
+
+  /** It was seen to be ready: from now on its log has to be whole. */
+  wasReady() {
     becameReady(this.log);
   }
 
