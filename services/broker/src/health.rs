@@ -33,6 +33,10 @@ pub struct Lives {
     pub problem: Option<BrokerError>,
 }
 
+/// What readiness says where answers come from another server, or other data, than looks at Redis show.
+pub const IDENTITY_DIFFERS: &str = "answers come from another Redis server than the one found by looking (run_id or \
+    replication ID differ); is a proxy or a load balancer between Carillon and Redis?";
+
 impl Lives {
     /// The life of a partition's server.
     pub fn of(&self, partition: Partition) -> Option<&Life> {

@@ -33,6 +33,9 @@ use crate::{
 /// tries of it.
 const SURVEYS_BEFORE_SECOND_CHOICE: u32 = 10;
 
+/// Looks at the servers within which answers and looks have to agree.
+const SURVEYS_UNTIL_AGREED: u32 = 3;
+
 /// Runs all leases of a process.
 #[derive(Debug)]
 pub(crate) struct Leaseholder {
@@ -52,6 +55,10 @@ pub(crate) struct Leaseholder {
     marked: IndexSet<Partition>,
     /// Partitions of which this one is the first choice.
     wanted: usize,
+    /// What another one held when this one last asked for it.
+    held_by_others: IndexSet<LeaseName>,
+    /// Since when queues are read from other servers than those that looks show.
+    differs_since: Option<Instant>,
 }
 
 /// A lease that is wanted, and the task that has it or tries to get it.
@@ -83,6 +90,8 @@ impl Leaseholder {
             stuck: Vec::new(),
             marked: IndexSet::new(),
             wanted: 0,
+            held_by_others: IndexSet::new(),
+            differs_since: None,
         }
     }
 
@@ -115,16 +124,19 @@ impl Leaseholder {
 
     async fn survey(&mut self) {
         let me = self.standing.borrow().clone();
-        let (known, broker_error, up_since) = {
+        let (known, broker_error, up_since, differs) = {
             let seen = self.lives.borrow();
-            (seen.is_known(), seen.error.clone(), seen.up_since)
+            let differs = self.shared.board.differs(|partition| seen.life_of(partition));
+            (seen.is_known(), seen.error.clone(), seen.up_since, differs)
         };
+        self.differs_since = differs.then(|| self.differs_since.unwrap_or_else(Instant::now));
         let registered = me.is_some() && known;
         if let (Some(me), true) = (&me, known) {
             self.look_at_the_living(me).await;
             self.give_up_stuck(me, up_since);
             self.adjust(me);
         }
+        let agreed_within = self.shared.settings.survey_every * SURVEYS_UNTIL_AGREED;
         self.status.send_replace(DispatcherStatus {
             broker_error,
             registered,
@@ -132,6 +144,10 @@ impl Leaseholder {
             living: self.living.len(),
             wanted: self.wanted,
             owned: self.shared.board.owned().len(),
+            held_by_others: self.held_by_others.len(),
+            identity_differs: self
+                .differs_since
+                .is_some_and(|since| since.elapsed() >= agreed_within),
             stuck: self.stuck.clone(),
         });
     }
@@ -225,6 +241,9 @@ impl Leaseholder {
         };
         let all: IndexSet<LeaseName> = partitions.chain(lists).collect();
         self.wanted = 0;
+        let living = &self.living;
+        self.held_by_others
+            .retain(|lease| all.contains(lease) && owner_of(lease, living) == Some(me));
         let second_choices = self.surveys > 0 && self.surveys.is_multiple_of(SURVEYS_BEFORE_SECOND_CHOICE);
         for lease in &all {
             let first = owner_of(lease, &self.living);
@@ -285,10 +304,17 @@ impl Leaseholder {
             .find(|(_, held)| held.task == id)
             .map(|(lease, _)| lease.clone());
         if let Some(lease) = lease {
-            if let Err(crash) = ended {
-                // Its lease runs out by itself; until then nobody owns it.
-                error!(?lease, %crash, "an owner crashed");
-                self.shared.metrics.crashes.inc();
+            self.held_by_others.swap_remove(&lease);
+            match ended {
+                Ok((_, TenureEnd::HeldByAnother)) if matches!(lease, LeaseName::Partition(_)) => {
+                    self.held_by_others.insert(lease.clone());
+                }
+                Ok(_) => {}
+                Err(crash) => {
+                    // Its lease runs out by itself; until then nobody owns it.
+                    error!(?lease, %crash, "an owner crashed");
+                    self.shared.metrics.crashes.inc();
+                }
             }
             self.held.swap_remove(&lease);
         }

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use carillon_broker::{BrokerError, Lives};
+use carillon_broker::{BrokerError, Life, Lives};
 use carillon_model::Partition;
 use tokio::{
     sync::watch,
@@ -32,6 +32,11 @@ impl Seen {
     /// Whether lives are known at all.
     pub(crate) fn is_known(&self) -> bool {
         self.lives.is_some()
+    }
+
+    /// The life of a partition's server; none before the first look that was answered.
+    pub(crate) fn life_of(&self, partition: Partition) -> Option<&Life> {
+        self.lives.as_ref()?.of(partition)
     }
 
     /// A number that is another one after each change of a partition's life.

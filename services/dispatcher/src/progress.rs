@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use carillon_broker::Life;
 use carillon_model::Partition;
 use indexmap::IndexMap;
 use parking_lot::Mutex;
@@ -11,12 +12,14 @@ use tokio::time::Instant;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProgressBoard(Arc<Mutex<IndexMap<Partition, Place>>>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Place {
     /// Since when the head stands still.
     since: Instant,
     /// The last failure was an answer of the server that any other dispatcher would get, too.
     held_by_server: bool,
+    /// The life of the server that the queue is read from; none before the first read.
+    life: Option<Life>,
 }
 
 /// An owner's place on the board; gone when it is dropped.
@@ -36,6 +39,7 @@ impl ProgressBoard {
         let place = Place {
             since: Instant::now(),
             held_by_server: false,
+            life: None,
         };
         self.0.lock().insert(partition, place);
         Progress {
@@ -77,6 +81,14 @@ impl ProgressBoard {
             .is_some_and(|place| place.held_by_server)
     }
 
+    /// Whether a queue is read from another server than a look has shown.
+    pub(crate) fn differs<'a>(&self, shown: impl Fn(Partition) -> Option<&'a Life>) -> bool {
+        self.0.lock().iter().any(|(partition, place)| {
+            let pair = place.life.as_ref().zip(shown(*partition));
+            pair.is_some_and(|(read_from, shown)| read_from != shown)
+        })
+    }
+
     fn change(&self, partition: Partition, change: impl FnOnce(&mut Place)) {
         if let Some(place) = self.0.lock().get_mut(&partition) {
             change(place);
@@ -99,14 +111,18 @@ impl Progress {
         }
     }
 
+    /// The queue is read from a server of this life.
+    pub(crate) fn reads_from(&self, life: &Life) {
+        self.board
+            .change(self.partition, |place| place.life = Some(life.clone()));
+    }
+
     /// The head moved.
     pub(crate) fn moved(&mut self) {
         self.idle = false;
         self.board.change(self.partition, |place| {
-            *place = Place {
-                since: Instant::now(),
-                held_by_server: false,
-            };
+            place.since = Instant::now();
+            place.held_by_server = false;
         });
     }
 
@@ -128,6 +144,19 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+
+    #[test]
+    fn reading_from_another_server_than_looks_show_is_seen() {
+        let board = ProgressBoard::default();
+        let (shown, other) = (Life("shown".into()), Life("other".into()));
+        let owner = board.enter(Partition(1));
+        assert!(!board.differs(|_| Some(&shown)), "nothing was read yet");
+        owner.reads_from(&other);
+        assert!(board.differs(|_| Some(&shown)));
+        assert!(!board.differs(|_| None), "nothing was looked at yet");
+        owner.reads_from(&shown);
+        assert!(!board.differs(|_| Some(&shown)));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn standing_still_with_work_to_do_is_no_progress() {

@@ -18,6 +18,10 @@ pub struct DispatcherStatus {
     pub wanted: usize,
     /// Partitions it owns.
     pub owned: usize,
+    /// Of those that this one should own, how many another one held when it last asked for them.
+    pub held_by_others: usize,
+    /// Whether queues were read for a while from other servers than those that looks at Redis show.
+    pub identity_differs: bool,
     /// Partitions it owns without making progress.
     pub stuck: Vec<Partition>,
 }
@@ -41,9 +45,10 @@ impl DispatcherStatus {
             )),
             None => problems.push("the lease loop has not gone round yet".to_owned()),
         }
-        if self.registered && self.wanted > 0 && self.owned == 0 {
+        // What others hold, others deliver.
+        if self.registered && self.wanted > 0 && self.owned == 0 && self.held_by_others == 0 {
             problems.push(format!(
-                "no partition owned: none of {} could be taken yet, others hold them or Redis is away",
+                "no partition owned: none of {} could be taken yet",
                 self.wanted
             ));
         }

@@ -18,7 +18,9 @@ use crate::{
 /// How a lease ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TenureEnd {
-    /// It never began: somebody else has it, or the broker is away.
+    /// It never began: another one has it.
+    HeldByAnother,
+    /// It never began: the broker did not grant it.
     NotGranted,
     /// The work was finished and the lease given back.
     HandedOver,
@@ -50,7 +52,7 @@ pub(crate) async fn partition(
     let acquire = shared.broker.acquire_partition(partition, &owner, lasts, known);
     let grant = match shared.call("acquire_partition", acquire).await {
         Ok(Some(grant)) => grant,
-        Ok(None) => return TenureEnd::NotGranted,
+        Ok(None) => return TenureEnd::HeldByAnother,
         Err(error) => {
             debug!(%partition, %error, "the partition could not be taken");
             return TenureEnd::NotGranted;
@@ -94,7 +96,7 @@ pub(crate) async fn list(shared: Arc<Shared>, list: String, owner: Incarnation, 
         .acquire_list(&list, &owner, shared.settings.lease_for);
     let grant = match shared.call("acquire_list", acquire).await {
         Ok(Some(grant)) => grant,
-        Ok(None) => return TenureEnd::NotGranted,
+        Ok(None) => return TenureEnd::HeldByAnother,
         Err(error) => {
             debug!(list, %error, "the list could not be taken");
             return TenureEnd::NotGranted;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use carillon_broker::IDENTITY_DIFFERS;
 use carillon_chassis::{run::Chassis, telemetry::TracedShare};
 use carillon_dispatcher::{
     Dispatcher, DispatcherMetrics, DispatcherMutations, DispatcherParts, DispatcherSettings,
@@ -41,8 +42,13 @@ pub(crate) async fn run(ground: Ground) -> anyhow::Result<()> {
     });
     let status = dispatcher.status();
     ground.chassis.health.observe(move || {
-        let problems = status.borrow().problems(Duration::from_secs(10));
-        vec![("dispatcher", (!problems.is_empty()).then(|| problems.join("; ")))]
+        let status = status.borrow();
+        let problems = status.problems(Duration::from_secs(10));
+        let identity = status.identity_differs.then(|| IDENTITY_DIFFERS.to_owned());
+        vec![
+            ("dispatcher", (!problems.is_empty()).then(|| problems.join("; "))),
+            ("identity", identity),
+        ]
     });
     dispatcher.run(ground.draining()).await;
     Ok(())

@@ -26,6 +26,7 @@ impl Owner {
         if !shared.mutations.keep_prev_over_lease {
             self.prevs.lock().clear();
         }
+        self.progress.reads_from(&head.life);
         self.life = head.life.clone();
         let mut stand = Stand {
             life: head.life,

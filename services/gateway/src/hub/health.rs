@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use carillon_broker::Incarnation;
+use carillon_broker::{IDENTITY_DIFFERS, Incarnation};
 use carillon_model::{Offset, Partition};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
@@ -138,11 +138,7 @@ impl HubHealth {
         });
         let first = observed.differs.values().min();
         let differs = first.is_some_and(|first| now.duration_since(*first) >= self.identity_patience);
-        let identity = differs.then(|| {
-            "answers come from another Redis server than the one found by looking (run_id or replication ID differ); is a \
-             proxy or a load balancer between Carillon and Redis?"
-                .to_owned()
-        });
+        let identity = differs.then(|| IDENTITY_DIFFERS.to_owned());
         vec![
             ("broker", redis),
             ("identity", identity),
