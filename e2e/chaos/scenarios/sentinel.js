@@ -184,7 +184,7 @@ export default [
     name: 'sentinel-silent-sentinel',
     shape,
     about: 'The first Sentinel is silent: services that run stay ready, and new ones start.',
-    runs: { short: [{ wait: 0 }], long: [{ wait: 0 }] },
+    runs: { ...every, short: [{ wait: 0 }] },
     async run(stage) {
       const [first] = stage.shape.sentinels;
       await first.stop();
@@ -207,7 +207,7 @@ export default [
     name: 'sentinel-replica-comes-and-goes',
     shape,
     about: 'A third replica is attached under load, and one is taken away.',
-    runs: { short: [{ wait: 1 }], long: [{ wait: 0 }, { wait: 1 }] },
+    runs: { ...every, short: [{ wait: 1 }] },
     async run(stage) {
       for (let n = 0; n < (stage.long ? 3 : 1); n += 1) {
         const replica = await stage.shape.attach();
