@@ -31,15 +31,14 @@ const seed = values.seed ? Number(values.seed) : randomInt(2 ** 31);
 console.log(`chaos: the ${form} form of ${wanted.length} scenarios with seed ${seed}`);
 const runs = wanted.flatMap((scenario) => scenario.runs[form].map((run) => ({ scenario, run })));
 const verdicts = [];
-let next = 0;
+/** What takes longest is begun first, so that nothing waits for it alone in the end. */
+const waiting = runs.map((run, place) => ({ ...run, place })).sort((one, other) => (other.scenario.minutes ?? 0) - (one.scenario.minutes ?? 0));
 /** Takes one run after the other, as long as there are any. */
 const work = async () => {
-  while (next < runs.length) {
-    const n = next;
-    next += 1;
-    const { scenario, run } = runs[n];
-    verdicts[n] = await play(scenario, { seed, long: values.long, ...run });
-    console.log(said(verdicts[n]));
+  for (let next = waiting.shift(); next; next = waiting.shift()) {
+    const { scenario, run, place } = next;
+    verdicts[place] = await play(scenario, { seed, long: values.long, ...run });
+    console.log(said(verdicts[place]));
   }
 };
 await Promise.all(Array.from({ length: Number(values.jobs) }, work));

@@ -24,6 +24,7 @@ export default [
   {
     name: 'mixed-versions',
     shape,
+    minutes: 4,
     about: 'Services of this version and of an older one (`OLD`: a binary) work together, upgraded one by one in one order, and back in the other.',
     lacks: () => (process.env.OLD ? undefined : '`OLD`, the path of an older binary; docs/chaos.md says how to get one'),
     runs: { short: [], long: [{}, { away: true }] },
@@ -46,6 +47,7 @@ export default [
   {
     name: 'soak',
     shape,
+    minutes: MINUTES,
     about: `${MINUTES} minutes of traffic (one in the short form) in which clients are cut off and services are killed; then no key is left over, and memory is where it was.`,
     setup: ({ long }) => ({
       fleet: { rooms: `- { match: "*", join: anyone, publish: anyone, history: { size: ${long ? 500 : 100} } }\n`, settings: { CARILLON_INGEST__IDEMPOTENCY: '10s' } },

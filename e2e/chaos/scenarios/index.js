@@ -14,11 +14,12 @@ import services from './services.js';
  *   about: string,
  *   runs: { short: { wait?: number | 'all', away?: boolean }[], long: { wait?: number | 'all', away?: boolean }[] },
  *   setup?: (how: { long: boolean }) => object,
+ *   minutes?: number,
  *   lacks?: () => string | undefined,
  *   limits?: Partial<import('../audit/index.js').Limits>,
  *   run: (stage: import('../stage.js').Stage) => Promise<void>,
- * }} Scenario `runs`: with which settings each form is played; `setup`: what differs from the usual stage; `lacks`:
- *   what it needs and has not got
+ * }} Scenario `runs`: with which settings each form is played; `setup`: what differs from the usual stage; `minutes`:
+ *   how long its long form takes, if that is long; `lacks`: what it needs and has not got
  */
 
 /** @type {Scenario[]} */
