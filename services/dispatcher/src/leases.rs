@@ -50,6 +50,9 @@ pub(crate) struct Leaseholder {
     living: Vec<Incarnation>,
     /// Surveys since the living changed.
     surveys: u32,
+    /// When the last survey was, and since when none was missed.
+    surveyed: Instant,
+    awake_since: Instant,
     stuck: Vec<Partition>,
     /// Those that metrics name: stuck, or given up for it a while ago.
     marked: IndexSet<Partition>,
@@ -87,6 +90,8 @@ impl Leaseholder {
             shunned: BTreeMap::new(),
             living: Vec::new(),
             surveys: 0,
+            surveyed: Instant::now(),
+            awake_since: Instant::now(),
             stuck: Vec::new(),
             marked: IndexSet::new(),
             wanted: 0,
@@ -130,6 +135,13 @@ impl Leaseholder {
             (seen.is_known(), seen.error.clone(), seen.up_since, differs)
         };
         self.differs_since = differs.then(|| self.differs_since.unwrap_or_else(Instant::now));
+        let since_last = self.surveyed.elapsed();
+        self.surveyed = Instant::now();
+        if since_last > self.shared.settings.stuck_after / 2 {
+            // The process itself stood still.
+            self.awake_since = self.surveyed;
+        }
+        let up_since = up_since.map(|up_since| up_since.max(self.awake_since));
         let registered = me.is_some() && known;
         if let (Some(me), true) = (&me, known) {
             self.look_at_the_living(me).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use carillon_broker::{Leases as _, Membership as _, ServiceKind};
 use carillon_dispatcher::DispatcherSettings;
 use common::{SECOND, World, faulty::Fault, until};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, sleep};
 
 /// Idle partitions stay idle.
 fn without_probes() -> DispatcherSettings {
@@ -263,6 +263,24 @@ async fn a_partition_that_stands_still_goes_to_another_one() {
     world.until_drained().await;
     assert_eq!(ear.listen().await.heard["a"], [sent]);
     assert!(world.dead_letters().await.is_empty(), "standing still is no try");
+}
+
+/// As when it is stopped, or its machine sleeps: it wakes up with a message in hand, and finds out first what became of it.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stood_still_itself_gives_nothing_up() {
+    let mut world = World::new(1);
+    let process = world.dispatcher();
+    until("it owns all", || process.owned() == 1).await;
+    for call in ["record", "renew_lease", "read_head"] {
+        process.plan.set(call, Fault::Unavailable, usize::MAX);
+    }
+    world.send("a").await;
+    sleep(SECOND).await;
+    advance(15 * SECOND).await;
+    sleep(SECOND / 50).await;
+    assert_eq!(process.status.borrow().stuck, []);
+    process.plan.clear();
+    world.until_drained().await;
 }
 
 #[tokio::test(start_paused = true)]
