@@ -98,7 +98,8 @@ export default [
         };
         const timer = setInterval(publish, 20);
         memory.watch();
-        await until('producers and clients are refused', () => stage.producers.turnedAway > 0 && refused, 60_000).catch((error) => stage.expect(false, error.message));
+        const fills = stage.long ? 240_000 : 60_000;
+        await until('producers and clients are refused', () => stage.producers.turnedAway > 0 && refused, fills).catch((error) => stage.expect(false, error.message));
         await stage.pass(stage.long ? 20 : 3);
         clearInterval(timer);
         const filled = memory.most;
