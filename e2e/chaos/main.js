@@ -3,13 +3,13 @@ import { randomInt } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { play } from './play.js';
+import { nameOf, play } from './play.js';
 import { scenarios } from './scenarios/index.js';
-import { said, write } from './scorecard.js';
+import { last, said, write } from './scorecard.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { seed: { type: 'string' }, long: { type: 'boolean', default: false }, list: { type: 'boolean', default: false }, page: { type: 'boolean', default: false }, jobs: { type: 'string', default: '1' } },
+  options: { seed: { type: 'string' }, long: { type: 'boolean', default: false }, list: { type: 'boolean', default: false }, page: { type: 'boolean', default: false }, again: { type: 'boolean', default: false }, jobs: { type: 'string', default: '1' } },
 });
 const form = values.long ? 'long' : 'short';
 if (values.list) {
@@ -30,14 +30,16 @@ if (positionals.length > 0 && wanted.length < named.length) process.exit(64);
 const seed = values.seed ? Number(values.seed) : randomInt(2 ** 31);
 console.log(`chaos: the ${form} form of ${wanted.length} scenarios with seed ${seed}`);
 const runs = wanted.flatMap((scenario) => scenario.runs[form].map((run) => ({ scenario, run })));
-const verdicts = [];
+// What held in the last scorecard is kept, if that is asked for; the others are played again.
+const held = new Map(values.again ? last().filter(({ long, violations }) => long === values.long && violations.length === 0).map((verdict) => [verdict.name, verdict]) : []);
+const verdicts = runs.map(({ scenario, run }) => held.get(nameOf(scenario, run)));
 /** What takes longest is begun first, so that nothing waits for it alone in the end. */
-const waiting = runs.map((run, place) => ({ ...run, place })).sort((one, other) => (other.scenario.minutes ?? 0) - (one.scenario.minutes ?? 0));
+const waiting = runs.map((run, place) => ({ ...run, place })).filter(({ place }) => !verdicts[place]).sort((one, other) => (other.scenario.minutes ?? 0) - (one.scenario.minutes ?? 0));
 /** Takes one run after the other, as long as there are any. */
 const work = async () => {
   for (let next = waiting.shift(); next; next = waiting.shift()) {
     const { scenario, run, place } = next;
-    verdicts[place] = await play(scenario, { seed, long: values.long, ...run });
+    verdicts[place] = { ...await play(scenario, { seed, long: values.long, ...run }), again: values.again };
     console.log(said(verdicts[place]));
   }
 };

@@ -30,6 +30,9 @@ async function audited(file, how) {
   return verdict;
 }
 
+/** What a run is called, in the scorecard and as a file. */
+export const nameOf = (scenario, { wait, away }) => [scenario.name, wait !== undefined && `wait-${wait}`, away && 'away'].filter(Boolean).join('-');
+
 /**
  * @param {import('./scenarios/index.js').Scenario} scenario
  * @param {{ seed: number, long?: boolean, wait?: number | 'all', away?: boolean }} how
@@ -49,7 +52,7 @@ export async function play(scenario, { seed, long = false, wait, away }) {
   } finally {
     await stage.end();
   }
-  const name = [scenario.name, wait !== undefined && `wait-${wait}`, away && 'away'].filter(Boolean).join('-');
+  const name = nameOf(scenario, { wait, away });
   const file = path.join(artifacts, `${name}.log.jsonl`);
   await write(file, stage.log.events);
   const verdict = await audited(file, { limits: { ...(long ? STRICT : GENEROUS), ...scenario.limits }, mayLose: stage.mayLose });

@@ -61,14 +61,19 @@ export function said(verdict) {
   return [`${violations.length === 0 ? 'held  ' : 'BROKEN'}  ${verdict.name}  (${verdict.seconds} s, seed ${verdict.seed})  ${found}`, ...complaints(verdict).flatMap((text) => text.split('\n').map((line) => `        ${line}`))].join('\n');
 }
 
+/** The verdicts of the last scorecard. */
+export const last = () => JSON.parse(fs.readFileSync(path.join(artifacts, 'scorecard.json'), 'utf8')).verdicts;
+
 /** Writes the scorecard as JSON and as a page; gives the page's text below its heading. */
 export function write(verdicts) {
   const where = machine();
   fs.mkdirSync(artifacts, { recursive: true });
   fs.writeFileSync(path.join(artifacts, 'scorecard.json'), `${JSON.stringify({ machine: where, verdicts }, undefined, 2)}\n`);
   const broken = verdicts.filter(({ violations }) => violations.length > 0);
+  const again = verdicts.filter((verdict) => verdict.again).map(({ name }) => name);
   const text = [
     `Run on ${where.date} in the ${verdicts.some(({ long }) => long) ? 'long' : 'short'} form: ${where.cores} cores (${where.processor}), ${where.memory_gib} GiB, ${where.system}, Redis ${where.redis}, Node ${where.node}, ${where.carillon}, development build. ${verdicts.length - broken.length} of ${verdicts.length} runs held.`,
+    ...(again.length > 0 ? ['', `Played again, as they had not held in the run of all: ${again.join(', ')}.`] : []),
     '',
     table(verdicts),
     ...broken.flatMap((verdict) => ['', `**${verdict.name}**`, '', ...complaints(verdict, 2).map((complaint) => `- ${complaint.split('\n').map((line) => line.trim().replaceAll('|', '/')).join('; ')}`)]),
