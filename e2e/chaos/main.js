@@ -30,16 +30,21 @@ if (positionals.length > 0 && wanted.length < named.length) process.exit(64);
 const seed = values.seed ? Number(values.seed) : randomInt(2 ** 31);
 console.log(`chaos: the ${form} form of ${wanted.length} scenarios with seed ${seed}`);
 const runs = wanted.flatMap((scenario) => scenario.runs[form].map((run) => ({ scenario, run })));
-// What held in the last scorecard is kept, if that is asked for; the others are played again.
-const held = new Map(values.again ? last().filter(({ long, violations }) => long === values.long && violations.length === 0).map((verdict) => [verdict.name, verdict]) : []);
-const verdicts = runs.map(({ scenario, run }) => held.get(nameOf(scenario, run)));
+/** How a run went the last time, if it held. */
+const held = ({ scenario, run }) => {
+  const verdict = last(nameOf(scenario, run));
+  return verdict?.long === values.long && verdict.violations.length === 0 ? verdict : undefined;
+};
+// What held is kept, if that is asked for; the others are played again.
+const verdicts = runs.map((each) => (values.again ? held(each) : undefined));
 /** What takes longest is begun first, so that nothing waits for it alone in the end. */
 const waiting = runs.map((run, place) => ({ ...run, place })).filter(({ place }) => !verdicts[place]).sort((one, other) => (other.scenario.minutes ?? 0) - (one.scenario.minutes ?? 0));
 /** Takes one run after the other, as long as there are any. */
 const work = async () => {
   for (let next = waiting.shift(); next; next = waiting.shift()) {
     const { scenario, run, place } = next;
-    verdicts[place] = { ...await play(scenario, { seed, long: values.long, ...run }), again: values.again };
+    const broke = values.again && last(nameOf(scenario, run))?.violations.length > 0;
+    verdicts[place] = await play(scenario, { seed, long: values.long, again: broke, ...run });
     console.log(said(verdicts[place]));
   }
 };

@@ -8,6 +8,9 @@ import { Stage } from './stage.js';
 
 export const artifacts = path.resolve(import.meta.dirname, '../.artifacts/chaos');
 
+/** Where the verdict on the last run of this name is. */
+export const verdictFile = (name) => path.join(artifacts, `${name}.verdict.json`);
+
 /** Events that are written at once. */
 const CHUNK = 2_000;
 
@@ -22,9 +25,12 @@ async function write(file, events) {
   }
 }
 
+/** MiB that the auditor may use: a log of half an hour has millions of events. */
+const AUDITOR_MIB = 8_192;
+
 /** @returns {Promise<ReturnType<import('./audit/index.js').audit>>} what the auditor says of a log */
-async function audited(file, how) {
-  const worker = new Worker(new URL('./audit/worker.js', import.meta.url), { workerData: { file, how } });
+export async function audited(file, how) {
+  const worker = new Worker(new URL('./audit/worker.js', import.meta.url), { workerData: { file, how }, resourceLimits: { maxOldGenerationSizeMb: AUDITOR_MIB } });
   // An error of the worker rejects.
   const [verdict] = await once(worker, 'message');
   return verdict;
@@ -35,9 +41,9 @@ export const nameOf = (scenario, { wait, away }) => [scenario.name, wait !== und
 
 /**
  * @param {import('./scenarios/index.js').Scenario} scenario
- * @param {{ seed: number, long?: boolean, wait?: number | 'all', away?: boolean }} how
+ * @param {{ seed: number, long?: boolean, again?: boolean, wait?: number | 'all', away?: boolean }} how `again`: the last run did not hold
  */
-export async function play(scenario, { seed, long = false, wait, away }) {
+export async function play(scenario, { seed, long = false, again = false, wait, away }) {
   const began = Date.now();
   const stage = new Stage();
   const further = [];
@@ -57,5 +63,7 @@ export async function play(scenario, { seed, long = false, wait, away }) {
   await write(file, stage.log.events);
   const verdict = await audited(file, { limits: { ...(long ? STRICT : GENEROUS), ...scenario.limits }, mayLose: stage.mayLose });
   verdict.violations.push(...further);
-  return { scenario: scenario.name, name, shape: scenario.shape, seed, long, wait: stage.wait, away: away ?? false, seconds: Math.round((Date.now() - began) / 1000), ...verdict };
+  const played = { scenario: scenario.name, name, shape: scenario.shape, seed, long, again, wait: stage.wait, away: away ?? false, seconds: Math.round((Date.now() - began) / 1000), ...verdict };
+  await fs.writeFile(verdictFile(name), JSON.stringify(played));
+  return played;
 }

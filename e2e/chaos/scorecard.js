@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { SERVER } from '../lib/redis.js';
 import { complaints } from './audit/index.js';
-import { artifacts } from './play.js';
+import { artifacts, verdictFile } from './play.js';
 
 const COLUMNS = [
   ['scenario', ({ scenario }) => scenario],
@@ -61,8 +61,8 @@ export function said(verdict) {
   return [`${violations.length === 0 ? 'held  ' : 'BROKEN'}  ${verdict.name}  (${verdict.seconds} s, seed ${verdict.seed})  ${found}`, ...complaints(verdict).flatMap((text) => text.split('\n').map((line) => `        ${line}`))].join('\n');
 }
 
-/** The verdicts of the last scorecard. */
-export const last = () => JSON.parse(fs.readFileSync(path.join(artifacts, 'scorecard.json'), 'utf8')).verdicts;
+/** The verdict on the last run of this name, if there is one. */
+export const last = (name) => (fs.existsSync(verdictFile(name)) ? JSON.parse(fs.readFileSync(verdictFile(name), 'utf8')) : undefined);
 
 /** Writes the scorecard as JSON and as a page; gives the page's text below its heading. */
 export function write(verdicts) {

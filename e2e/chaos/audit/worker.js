@@ -1,7 +1,10 @@
 // Audits a log in a thread of its own: it takes a while, and other runs go on in this process meanwhile.
 import fs from 'node:fs';
+import readline from 'node:readline';
 import { parentPort, workerData } from 'node:worker_threads';
 import { audit } from './index.js';
 
-const events = fs.readFileSync(workerData.file, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line));
+// Line by line: the log of a soak is longer than a string may be.
+const events = [];
+for await (const line of readline.createInterface({ input: fs.createReadStream(workerData.file), crlfDelay: Infinity })) if (line) events.push(JSON.parse(line));
 parentPort.postMessage(audit(events, workerData.how));
