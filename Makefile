@@ -17,10 +17,11 @@ MIX ?= all
 SEED ?=
 MUTATION ?=
 # For `make chaos SCENARIO=sentinel SEED=7 LONG=1`; with PAGE=1 docs/guarantees.md shows the scorecard, with
-# JOBS=3 three scenarios run at a time.
+# JOBS=3 three scenarios run at a time, with AGAIN=1 only what did not hold before on that day.
 SCENARIO ?=
 LONG ?=
 PAGE ?=
+AGAIN ?=
 JOBS ?=
 # For `make fuzz SECONDS=600 TARGETS="jwt policy"`; without TARGETS all are run.
 SECONDS ?= 60
@@ -65,7 +66,7 @@ simulate: ## the simulator suite, or one schedule with a trace: make simulate MI
 chaos: ## real processes, real Redis in every shape, faults, an audit and a scorecard: make chaos SCENARIO=sentinel-kill SEED=7 LONG=1
 	@scripts/prerequisites e2e
 	$(CARGO) build --locked -p carillon
-	e2e/chaos/run $(if $(SEED),--seed $(SEED)) $(if $(LONG),--long) $(if $(PAGE),--page) --jobs $(or $(JOBS),1) $(SCENARIO)
+	e2e/chaos/run $(if $(SEED),--seed $(SEED)) $(if $(LONG),--long) $(if $(PAGE),--page) $(if $(AGAIN),--again) --jobs $(or $(JOBS),1) $(SCENARIO)
 
 fuzz: ## look for inputs that break a parser's rules: make fuzz SECONDS=… TARGETS=…
 	@scripts/prerequisites fuzz

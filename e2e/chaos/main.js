@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { nameOf, play } from './play.js';
+import { nameOf, play, today } from './play.js';
 import { scenarios } from './scenarios/index.js';
 import { last, said, write } from './scorecard.js';
 
@@ -30,10 +30,10 @@ if (positionals.length > 0 && wanted.length < named.length) process.exit(64);
 const seed = values.seed ? Number(values.seed) : randomInt(2 ** 31);
 console.log(`chaos: the ${form} form of ${wanted.length} scenarios with seed ${seed}`);
 const runs = wanted.flatMap((scenario) => scenario.runs[form].map((run) => ({ scenario, run })));
-/** How a run went the last time, if it held. */
+/** How a run went the last time, if it held, today: the page names one day. */
 const held = ({ scenario, run }) => {
   const verdict = last(nameOf(scenario, run));
-  return verdict?.long === values.long && verdict.violations.length === 0 ? verdict : undefined;
+  return verdict?.date === today() && verdict.long === values.long && verdict.violations.length === 0 ? verdict : undefined;
 };
 // What held is kept, if that is asked for; the others are played again.
 const verdicts = runs.map((each) => (values.again ? held(each) : undefined));

@@ -8,6 +8,9 @@ import { Stage } from './stage.js';
 
 export const artifacts = path.resolve(import.meta.dirname, '../.artifacts/chaos');
 
+/** The day that a verdict and a scorecard name. */
+export const today = () => new Date().toISOString().slice(0, 10);
+
 /** Where the verdict on the last run of this name is. */
 export const verdictFile = (name) => path.join(artifacts, `${name}.verdict.json`);
 
@@ -63,7 +66,7 @@ export async function play(scenario, { seed, long = false, again = false, wait, 
   await write(file, stage.log.events);
   const verdict = await audited(file, { limits: { ...(long ? STRICT : GENEROUS), ...scenario.limits }, mayLose: stage.mayLose });
   verdict.violations.push(...further);
-  const played = { scenario: scenario.name, name, shape: scenario.shape, seed, long, again, wait: stage.wait, away: away ?? false, seconds: Math.round((Date.now() - began) / 1000), ...verdict };
+  const played = { date: today(), scenario: scenario.name, name, shape: scenario.shape, seed, long, again, wait: stage.wait, away: away ?? false, seconds: Math.round((Date.now() - began) / 1000), ...verdict };
   await fs.writeFile(verdictFile(name), JSON.stringify(played));
   return played;
 }

@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { SERVER } from '../lib/redis.js';
 import { complaints } from './audit/index.js';
-import { artifacts, verdictFile } from './play.js';
+import { artifacts, today, verdictFile } from './play.js';
 
 const COLUMNS = [
   ['scenario', ({ scenario }) => scenario],
@@ -36,7 +36,7 @@ const COLUMNS = [
 export function machine() {
   const version = (command, ...args) => execFileSync(command, args, { encoding: 'utf8' }).trim();
   return {
-    date: new Date().toISOString().slice(0, 10),
+    date: today(),
     cores: os.cpus().length,
     processor: os.cpus()[0].model,
     memory_gib: Math.round(os.totalmem() / 2 ** 30),
@@ -73,7 +73,7 @@ export function write(verdicts) {
   const again = verdicts.filter((verdict) => verdict.again).map(({ name }) => name);
   const text = [
     `Run on ${where.date} in the ${verdicts.some(({ long }) => long) ? 'long' : 'short'} form: ${where.cores} cores (${where.processor}), ${where.memory_gib} GiB, ${where.system}, Redis ${where.redis}, Node ${where.node}, ${where.carillon}, development build. ${verdicts.length - broken.length} of ${verdicts.length} runs held.`,
-    ...(again.length > 0 ? ['', `Played again, as they had not held in the run of all: ${again.join(', ')}.`] : []),
+    ...(again.length > 0 ? ['', `Played again, as they had not held before: ${again.join(', ')}. What had held was not played again, also where the binary is a newer one.`] : []),
     '',
     table(verdicts),
     ...broken.flatMap((verdict) => ['', `**${verdict.name}**`, '', ...complaints(verdict, 2).map((complaint) => `- ${complaint.split('\n').map((line) => line.trim().replaceAll('|', '/')).join('; ')}`)]),
