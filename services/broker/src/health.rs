@@ -37,6 +37,9 @@ pub struct Lives {
 pub const IDENTITY_DIFFERS: &str = "answers come from another Redis server than the one found by looking (run_id or \
     replication ID differ); is a proxy or a load balancer between Carillon and Redis?";
 
+/// Looks at Redis within which answers and looks have to agree, before readiness says so.
+pub const LOOKS_UNTIL_IDENTITY_DIFFERS: u32 = 3;
+
 impl Lives {
     /// The life of a partition's server.
     pub fn of(&self, partition: Partition) -> Option<&Life> {

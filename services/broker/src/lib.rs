@@ -38,7 +38,7 @@ use std::sync::Arc;
 pub use channels::{ChannelAppend, ChannelItem, ChannelRead, ChannelReader, Channels};
 pub use dead_letters::{DeadLetter, DeadLetterId, DeadLetterSource, DeadLetters};
 pub use error::{BrokerError, Result};
-pub use health::{Health, IDENTITY_DIFFERS, Lives, Pressure};
+pub use health::{Health, IDENTITY_DIFFERS, LOOKS_UNTIL_IDENTITY_DIFFERS, Lives, Pressure};
 pub use identity::{FencingToken, Incarnation, Life};
 pub use inspection::{Backlog, Inspection, RoomsCursor, RoomsPage};
 pub use leases::{Grant, LeaseName, Leases, PartitionGrant};

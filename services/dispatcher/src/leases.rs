@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use carillon_broker::{Incarnation, LeaseName, ServiceKind};
+use carillon_broker::{Incarnation, LOOKS_UNTIL_IDENTITY_DIFFERS, LeaseName, ServiceKind};
 use carillon_model::Partition;
 use indexmap::{IndexMap, IndexSet};
 use tokio::{
@@ -32,9 +32,6 @@ use crate::{
 /// How many surveys the living must have been the same before anything is tried as a second choice, and between two
 /// tries of it.
 const SURVEYS_BEFORE_SECOND_CHOICE: u32 = 10;
-
-/// Looks at the servers within which answers and looks have to agree.
-const SURVEYS_UNTIL_AGREED: u32 = 3;
 
 /// Runs all leases of a process.
 #[derive(Debug)]
@@ -148,7 +145,7 @@ impl Leaseholder {
             self.give_up_stuck(me, up_since);
             self.adjust(me);
         }
-        let agreed_within = self.shared.settings.survey_every * SURVEYS_UNTIL_AGREED;
+        let agreed_within = self.shared.settings.survey_every * LOOKS_UNTIL_IDENTITY_DIFFERS;
         self.status.send_replace(DispatcherStatus {
             broker_error,
             registered,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use carillon_broker::{IDENTITY_DIFFERS, Incarnation};
+use carillon_broker::{IDENTITY_DIFFERS, Incarnation, LOOKS_UNTIL_IDENTITY_DIFFERS};
 use carillon_model::{Offset, Partition};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
@@ -42,9 +42,6 @@ pub struct HubHealth {
     probe_patience: Duration,
 }
 
-/// Looks at the servers within which answers and looks have to agree.
-const LOOKS_UNTIL_UNREADY: u32 = 3;
-
 /// One check of readiness: its name, and why it fails if it does.
 pub type Check = (&'static str, Option<String>);
 
@@ -53,7 +50,7 @@ impl HubHealth {
         Self {
             observed: Arc::default(),
             patience: settings.health_patience,
-            identity_patience: settings.look_at_lives * LOOKS_UNTIL_UNREADY,
+            identity_patience: settings.look_at_lives * LOOKS_UNTIL_IDENTITY_DIFFERS,
             probe_patience: settings.probe_patience,
         }
     }
