@@ -1,13 +1,13 @@
 //! Which server holds a slot, and which data it holds.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use indexmap::{IndexMap, IndexSet};
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -20,6 +20,9 @@ use super::{
     requirements::IS_A_CLUSTER,
 };
 use crate::{BrokerError, Life, Result, losses::ReplicationState};
+
+/// While a primary does not answer who it is, it is asked so often whether it still is one.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// The servers, as last seen.
 pub(super) struct Topology {
@@ -232,10 +235,14 @@ impl Topology {
         {
             return Err(error.clone());
         }
-        let primaries = self.primaries().await?;
-        let asked = primaries.iter().map(|node| self.identify(node));
+        let mut primaries = self.primaries().await?;
+        let mut answers = self.identify_all(&primaries).await;
+        if primaries.iter().any(|node| !self.is_primary(&node.address)) {
+            primaries = self.primaries().await?;
+            answers = self.identify_all(&primaries).await;
+        }
         let (mut lives, mut servers) = (IndexMap::new(), IndexMap::new());
-        for (node, answer) in primaries.iter().zip(join_all(asked).await) {
+        for (node, answer) in primaries.iter().zip(answers) {
             let address = node.address.to_string();
             match answer {
                 Ok((life, server)) => {
@@ -266,16 +273,42 @@ impl Topology {
         })
     }
 
+    fn is_primary(&self, address: &str) -> bool {
+        let map = self.map.lock();
+        map.ranges.iter().any(|(_, primary)| primary == address)
+    }
+
+    /// Asks these primaries who they are. One that does not answer may have been replaced; then it is not waited for.
+    async fn identify_all(&self, primaries: &[Arc<Node>]) -> Vec<Result<(Life, Surveyed)>> {
+        let mut answers = pin!(join_all(primaries.iter().map(|node| self.identify(node))));
+        loop {
+            tokio::select! {
+                biased;
+                answers = &mut answers => return answers,
+                () = sleep(LOOK_AGAIN_AFTER) => {}
+            }
+            tokio::select! {
+                biased;
+                answers = &mut answers => return answers,
+                // What is known stays known if it fails.
+                _ = self.look() => {}
+            }
+        }
+    }
+
     /// Asks a primary who it is.
     async fn identify(&self, node: &Node) -> Result<(Life, Surveyed)> {
         let seen = Instant::now();
-        let asked = timeout(self.patience, node.identify()).await;
-        let identity = asked.unwrap_or_else(|_| {
-            Err(BrokerError::Unavailable(format!(
-                "{} did not answer within {:?}",
-                node.address, self.patience
-            )))
-        });
+        let unavailable = |why: String| Err(BrokerError::Unavailable(format!("{} {why}", node.address)));
+        let mut changes = self.changes();
+        let identity = tokio::select! {
+            biased;
+            identity = node.identify() => identity,
+            Ok(_) = changes.wait_for(|_| !self.is_primary(&node.address)) => {
+                unavailable("is no primary any more".to_owned())
+            }
+            () = sleep(self.patience) => unavailable(format!("did not answer within {:?}", self.patience)),
+        };
         self.node_options.metrics.look(identity.is_ok());
         match identity {
             Ok(identity) => {

@@ -1,8 +1,11 @@
 //! Whose data an answer is: replicas that attach, primaries that are demoted or replaced, addresses that stay silent.
 
 use std::{
-    io::{Read as _, Write as _},
+    collections::VecDeque,
+    io::{BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -13,8 +16,10 @@ use carillon_broker::{
     redis::{Mode, RedisBroker, RedisOptions},
 };
 use carillon_model::{Offset, Partition, Room};
+use parking_lot::Mutex;
 
 use crate::{
+    modes::command,
     replicas::{append, append_at_last, partition, sentinel},
     server::{Server, until},
     subject::{gateway_member, options},
@@ -236,6 +241,54 @@ async fn silent_addresses_cost_nobody_the_answer_of_the_others() {
         assert_eq!(broker.lives(None).await.unwrap().problem, None);
         append_at_last(&broker, "one").await;
     }
+}
+
+/// Answers as a Sentinel does: with the first of these primaries, and with the next one from then on, as long as there is one.
+fn sentinel_that_names(primaries: &Arc<Mutex<VecDeque<u16>>>) -> String {
+    let (listener, address) = silent();
+    let primaries = Arc::clone(primaries);
+    let answer = move |words: &[String]| match words.get(1).map(String::as_str) {
+        Some("GET-MASTER-ADDR-BY-NAME") => {
+            let mut primaries = primaries.lock();
+            let named = primaries[0].to_string();
+            if primaries.len() > 1 {
+                primaries.pop_front();
+            }
+            format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{named}\r\n", named.len())
+        }
+        Some("MASTER") => "-NOPERM not for you\r\n".to_owned(),
+        _ => "+OK\r\n".to_owned(),
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let answer = answer.clone();
+            thread::spawn(move || {
+                let mut stream = BufReader::new(stream);
+                while let Some(words) = command(&mut stream) {
+                    if stream.get_mut().write_all(answer(&words).as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// A look that began before another server was promoted does not wait for the old one, and finds the new one.
+#[tokio::test]
+async fn a_promotion_is_seen_while_the_old_primary_is_silent() {
+    let (old, new) = (Server::start(&[]), Server::start(&[]));
+    let primaries = Arc::new(Mutex::new(VecDeque::from([old.port])));
+    let master = "mymaster".to_owned();
+    let url = format!("redis://{}", sentinel_that_names(&primaries));
+    let broker = RedisBroker::new(options(url, Mode::Sentinel { master })).unwrap();
+    let before = broker.lives(None).await.unwrap();
+    old.cli(&["CLIENT", "PAUSE", "60000", "ALL"]);
+    *primaries.lock() = [old.port, new.port].into();
+    let after = broker.lives(None).await.unwrap();
+    assert_eq!(after.problem, None);
+    assert_ne!(after.partitions, before.partitions);
 }
 
 #[tokio::test]

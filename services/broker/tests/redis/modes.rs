@@ -246,7 +246,7 @@ impl Circle {
 }
 
 /// A command as a client sends it.
-fn command(stream: &mut BufReader<TcpStream>) -> Option<Vec<String>> {
+pub(crate) fn command(stream: &mut BufReader<TcpStream>) -> Option<Vec<String>> {
     let words = number(stream)?;
     let mut command = Vec::new();
     for _ in 0..words {
