@@ -83,7 +83,7 @@ export default [
     runs: { short: [{ wait: 0 }], long: [{ wait: 0 }, { wait: 'all' }] },
     async run(stage) {
       const before = await sentAway(stage);
-      for (let n = 0; n < (stage.long ? 2 : 1); n += 1) {
+      for (let n = 0; n < (stage.long ? 4 : 1); n += 1) {
         const { slot, server } = await busy(stage);
         const others = (await stage.shape.primaries()).filter((each) => each !== server);
         const other = others[stage.random.below(others.length)];

@@ -94,9 +94,11 @@ impl Queue for SimulatedBroker {
             })
             .await?;
         let (outcome, (life, position)) = appended?;
+        let written = (&life, position);
         connections
             .losses
-            .confirm(append.partition, &life, position, &append.messages, &outcome)?;
+            .confirm(append.partition, written, &append.messages, &outcome, self)
+            .await?;
         Ok(outcome)
     }
 

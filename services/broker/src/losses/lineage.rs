@@ -76,6 +76,15 @@ impl Lineage {
     /// How many raises a partition remembers.
     pub const RAISES_KEPT: usize = 8;
 
+    /// Whether the server took over from that one: it raised the offsets after the other had, and above this one.
+    pub fn succeeds(&self, life: &Life, above: Offset) -> bool {
+        self.raises.split_last().is_some_and(|(newest, before)| {
+            newest.life == self.life
+                && newest.raised > above
+                && before.iter().any(|raise| raise.life == *life)
+        })
+    }
+
     /// What became of a confirmed offset.
     pub fn fate(&self, holder: &Holder, offset: Offset) -> Fate {
         let remembered = self.raises.last().filter(|newest| newest.life == self.life);

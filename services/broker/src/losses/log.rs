@@ -63,6 +63,8 @@ struct PartitionLog {
     dropped: Option<(Holder, Offset)>,
     /// The greatest offset seen.
     known: Offset,
+    /// Where the present server raised the offsets to, if it was asked.
+    raised: Offset,
     replicas: Replicas,
     /// What was lost and has no marker yet.
     lost: Lost,
@@ -92,12 +94,17 @@ impl UnreplicatedLog {
         entry: Confirmed,
         now: Instant,
     ) -> Result<bool, Superseded> {
-        let log = self.partitions.get(&partition);
-        if log.is_some_and(|log| log.was_replaced(entry.holder.life(), now)) {
+        if self.was_replaced(partition, entry.holder.life(), now) {
             return Err(Superseded);
         }
         self.remember(partition, entry);
         Ok(self.is_to_be_judged(partition))
+    }
+
+    /// Whether the server with this identity was replaced a moment ago.
+    pub(super) fn was_replaced(&self, partition: Partition, life: &Life, now: Instant) -> bool {
+        let log = self.partitions.get(&partition);
+        log.is_some_and(|log| log.was_replaced(life, now))
     }
 
     /// Remembers an append, whichever server wrote it.
@@ -148,7 +155,8 @@ impl UnreplicatedLog {
         }
     }
 
-    /// Judges everything remembered of a partition by what its present server has.
+    /// Judges everything remembered of a partition by what its present server has. None: the answer is of a server that was
+    /// replaced.
     pub(super) fn judge(
         &mut self,
         partition: Partition,
@@ -156,10 +164,11 @@ impl UnreplicatedLog {
         now: Instant,
     ) -> Option<Judgement> {
         let log = self.partitions.get_mut(&partition)?;
-        if log.was_replaced(&lineage.life, now) {
+        if log.was_replaced(&lineage.life, now) && !log.is_succeeded_by(lineage) {
             return None;
         }
         log.becomes(&lineage.life, now);
+        log.raised = lineage.raises.last().map_or(log.raised, |newest| newest.raised);
         log.to_judge = false;
         let mut found = Judgement::default();
         let has = Holder::Has(lineage.life.clone());
@@ -272,6 +281,12 @@ impl PartitionLog {
         self.former
             .iter()
             .any(|(former, until)| former == life && now < *until)
+    }
+
+    /// Whether the server of this answer took over from the present one, even if it was the present one before.
+    fn is_succeeded_by(&self, lineage: &Lineage) -> bool {
+        let present = self.life.as_ref();
+        present.is_some_and(|life| lineage.succeeds(life, self.raised))
     }
 
     /// The server has this identity from now on.

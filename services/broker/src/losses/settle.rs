@@ -84,13 +84,15 @@ impl Losses {
 
     /// Registers an append that a server answered, before the caller hears of it. Whether there is something to
     /// [settle](Self::settle). An error: the server was replaced meanwhile, and its successor may not have it.
-    pub fn confirm(
+    ///
+    /// A server that was replaced may be the present one again: slots of a Cluster are moved back. Then the queue is asked.
+    pub async fn confirm(
         &self,
         partition: Partition,
-        life: &Life,
-        position: u64,
+        (life, position): (&Life, u64),
         messages: &[NewMessage],
         outcome: &AppendOutcome,
+        queue: &dyn GapQueue,
     ) -> Result<bool> {
         let AppendOutcome::Appended(placed) = outcome else {
             return Ok(false);
@@ -107,6 +109,10 @@ impl Losses {
             position,
             what: Placed::Messages(places.collect()),
         };
+        let replaced = self.log.lock().was_replaced(partition, life, Instant::now());
+        if replaced && let Err(error) = self.judge(partition, queue).await {
+            tracing::debug!(%partition, %error, "a server answered that was replaced; its successor cannot be asked");
+        }
         let now = Instant::now();
         self.log.lock().confirmed(partition, entry, now).map_err(|_| {
             self.metrics.superseded.inc();
@@ -143,18 +149,9 @@ impl Losses {
     /// Asks a partition's server what it has, and writes a marker for every room that lost something. After an error
     /// whatever is still owed is owed.
     pub async fn settle(&self, partition: Partition, queue: &dyn GapQueue) -> Result<Settled> {
-        let known = self.log.lock().known(partition);
-        let lineage = queue.lineage(partition, known).await?;
-        let judged = self.log.lock().judge(partition, &lineage, Instant::now());
-        let Some(found) = judged else {
+        let Some(lineage) = self.judge(partition, queue).await? else {
             return Ok(Settled::Again);
         };
-        if found.messages > 0 || found.unknown {
-            let (lost, unknown) = (found.messages, found.unknown);
-            tracing::warn!(%partition, lost, unknown, "Redis lost messages that were accepted; marking the gaps");
-            self.metrics.lost.inc_by(lost);
-            self.metrics.unknown.inc_by(u64::from(unknown));
-        }
         loop {
             let owed = {
                 let log = self.log.lock();
@@ -183,6 +180,23 @@ impl Losses {
                 GapOutcome::LifeChanged => return Ok(Settled::Again),
             }
         }
+    }
+
+    /// Asks a partition's server what it has, and finds what was lost. None: the answer was of one that was replaced.
+    async fn judge(&self, partition: Partition, queue: &dyn GapQueue) -> Result<Option<Lineage>> {
+        let known = self.log.lock().known(partition);
+        let lineage = queue.lineage(partition, known).await?;
+        let judged = self.log.lock().judge(partition, &lineage, Instant::now());
+        let Some(found) = judged else {
+            return Ok(None);
+        };
+        if found.messages > 0 || found.unknown {
+            let (lost, unknown) = (found.messages, found.unknown);
+            tracing::warn!(%partition, lost, unknown, "Redis lost messages that were accepted; marking the gaps");
+            self.metrics.lost.inc_by(lost);
+            self.metrics.unknown.inc_by(u64::from(unknown));
+        }
+        Ok(Some(lineage))
     }
 
     /// Nobody knows what a partition lost: it is to be [settled](Self::settle).

@@ -46,7 +46,11 @@ impl Queue for RedisBroker {
         let (outcome, written) = appended(self.call(call).await?)?;
         if let Some((life, position)) = written {
             let losses = &self.shared.losses;
-            if losses.confirm(partition, &life, position, &append.messages, &outcome)? {
+            let written = (&life, position);
+            if losses
+                .confirm(partition, written, &append.messages, &outcome, self)
+                .await?
+            {
                 self.settle_losses();
             }
         }

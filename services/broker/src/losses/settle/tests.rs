@@ -48,22 +48,27 @@ fn lineage(server: &str, before: u64, raised: u64) -> Lineage {
     }
 }
 
+/// A message to a room, answered with this offset.
+fn message(room: &str, offset: u64) -> ([NewMessage; 1], AppendOutcome) {
+    let messages = [NewMessage {
+        entries: vec![(Room::new(room).unwrap(), bytes::Bytes::new())],
+        idempotency: None,
+    }];
+    let placed = crate::Appended {
+        offsets: vec![Offset::new(offset, 0)],
+        repeated: false,
+    };
+    (messages, AppendOutcome::Appended(vec![placed]))
+}
+
 /// Messages of so many rooms, confirmed by `a` at 100, 101, ….
-fn losses(rooms: u64) -> Losses {
+async fn losses(rooms: u64) -> Losses {
     let losses = Losses::new(LogLimits::default(), LossMetrics::default());
     for number in 0..rooms {
-        let room = Room::new(format!("room-{number:04}")).unwrap();
-        let messages = [NewMessage {
-            entries: vec![(room, bytes::Bytes::new())],
-            idempotency: None,
-        }];
-        let placed = crate::Appended {
-            offsets: vec![Offset::new(100 + number, 0)],
-            repeated: false,
-        };
-        let outcome = AppendOutcome::Appended(vec![placed]);
+        let (messages, outcome) = message(&format!("room-{number:04}"), 100 + number);
         losses
-            .confirm(P, &life("a"), number, &messages, &outcome)
+            .confirm(P, (&life("a"), number), &messages, &outcome, &Told::default())
+            .await
             .unwrap();
     }
     losses
@@ -71,7 +76,7 @@ fn losses(rooms: u64) -> Losses {
 
 #[tokio::test]
 async fn every_room_that_lost_gets_a_marker_in_bounded_calls() {
-    let losses = losses(450);
+    let losses = losses(450).await;
     assert!(losses.observed(P, &life("b"), None));
     let queue = Told::default();
     queue.lineages.lock().push_back(Ok(lineage("b", 119, 10_000)));
@@ -88,7 +93,7 @@ async fn every_room_that_lost_gets_a_marker_in_bounded_calls() {
 
 #[tokio::test]
 async fn what_could_not_be_written_is_owed_until_it_is() {
-    let losses = losses(1);
+    let losses = losses(1).await;
     assert!(losses.observed(P, &life("b"), None));
     let queue = Told::default();
     let away = || BrokerError::Unavailable("away".to_owned());
@@ -108,7 +113,7 @@ async fn what_could_not_be_written_is_owed_until_it_is() {
 
 #[tokio::test]
 async fn a_marker_that_meets_another_identity_starts_over() {
-    let losses = losses(1);
+    let losses = losses(1).await;
     losses.observed(P, &life("b"), None);
     let queue = Told::default();
     queue
@@ -122,8 +127,88 @@ async fn a_marker_that_meets_another_identity_starts_over() {
     assert_eq!(queue.appended.lock()[1].life, life("c"));
 }
 
-#[test]
-fn session_rooms_are_at_most_once_and_leave_no_gap() {
+/// A slot of a Cluster is moved away and back, and messages are accepted by the server that has it again.
+#[tokio::test]
+async fn a_server_that_has_a_slot_again_is_believed_at_once() {
+    let losses = losses(1).await;
+    losses.observed(P, &life("b"), None);
+    let queue = Told::default();
+    let went = lineage("b", 100, 10_000);
+    let mut came_back = went.clone();
+    came_back.raises.push(Raise {
+        life: life("a"),
+        before: Offset::new(10_005, 0),
+        raised: Offset::new(20_000, 0),
+    });
+    came_back.life = life("a");
+    let mut went_again = came_back.clone();
+    went_again.raises.push(Raise {
+        life: life("b"),
+        before: Offset::new(20_005, 0),
+        raised: Offset::new(30_000, 0),
+    });
+    went_again.life = life("b");
+    let late = Lineage {
+        raises: went.raises[..1].to_vec(),
+        ..came_back.clone()
+    };
+    for (server, offset, answer, accepted, what) in [
+        ("b", 10_001, Some(&went), true, "the successor"),
+        (
+            "a",
+            101,
+            Some(&late),
+            false,
+            "the old server, which is still there",
+        ),
+        ("a", 102, Some(&went), false, "the old server, which is gone"),
+        (
+            "a",
+            20_001,
+            Some(&came_back),
+            true,
+            "the old server, which has the slot again",
+        ),
+        (
+            "b",
+            10_002,
+            Some(&came_back),
+            false,
+            "the successor, which has it no more",
+        ),
+        (
+            "b",
+            30_001,
+            Some(&went_again),
+            true,
+            "the successor, which has it again",
+        ),
+        (
+            "a",
+            20_002,
+            Some(&came_back),
+            false,
+            "the old server, from when it had it again",
+        ),
+        ("a", 20_003, None, false, "when nobody can be asked"),
+    ] {
+        let away = || BrokerError::Unavailable("away".to_owned());
+        *queue.lineages.lock() = [answer.cloned().ok_or_else(away)].into();
+        let (messages, outcome) = message("x", offset);
+        let confirmed = losses
+            .confirm(P, (&life(server), 1), &messages, &outcome, &queue)
+            .await;
+        assert_eq!(confirmed.is_ok(), accepted, "{what}");
+        // What is to be judged is asked for by the one that settles.
+        if confirmed == Ok(true) {
+            assert_eq!(losses.settle(P, &queue).await, Ok(Settled::Done), "{what}");
+        }
+    }
+    assert_eq!(losses.metrics().lost(), 0);
+}
+
+#[tokio::test]
+async fn session_rooms_are_at_most_once_and_leave_no_gap() {
     let losses = Losses::new(LogLimits::default(), LossMetrics::default());
     let messages = [NewMessage {
         entries: vec![(Room::of_session("s").unwrap(), bytes::Bytes::new())],
@@ -134,6 +219,9 @@ fn session_rooms_are_at_most_once_and_leave_no_gap() {
         repeated: false,
     };
     let outcome = AppendOutcome::Appended(vec![placed]);
-    losses.confirm(P, &life("a"), 1, &messages, &outcome).unwrap();
+    losses
+        .confirm(P, (&life("a"), 1), &messages, &outcome, &Told::default())
+        .await
+        .unwrap();
     assert_eq!(losses.remembered(), 0);
 }

@@ -20,7 +20,11 @@ impl Queue for MemoryBroker {
             outcome.map(|outcome| (outcome, state.life.clone()))
         })?;
         let losses = &self.inner.losses;
-        if losses.confirm(append.partition, &life, 0, &append.messages, &outcome)? {
+        let written = (&life, 0);
+        if losses
+            .confirm(append.partition, written, &append.messages, &outcome, self)
+            .await?
+        {
             self.settle_losses().await;
         }
         if matches!(outcome, AppendOutcome::Appended(_)) {
