@@ -6,8 +6,9 @@
 //! *Ready?* (`/readyz`) This process' own path works. Every part of the path has a named check, and whoever notices
 //! pushes the result: [`Health::register`] gives a [`CheckHandle`] to `pass` and `fail`. Parts that keep their own
 //! state are asked instead, by [`Health::observe`]. The answer lists every check, and for one that fails what to do
-//! about it. Until the process has started the check `startup` fails, and while draining the check `drain`. What others lack is a note ([`Health::note`]): whoever looks is
-//! told, and the process stays ready, because taking it out of service would help nobody.
+//! about it. Until the process has started the check `startup` fails, and while draining the check `drain`. What others
+//! lack is a note ([`Health::note`]): whoever looks is told, and the process stays ready, because taking it out of service
+//! would help nobody.
 //!
 //! *Started?* (`/startupz`) The process has said [`Health::started`]: settings and policy are read and its listeners
 //! are bound. It does not wait for Redis, or a Redis outage would turn into a crash loop.

@@ -29,7 +29,7 @@ struct Observed {
     probe: Option<Offset>,
     /// The last probe of each other gateway, as it reports it.
     others: IndexMap<Incarnation, Offset>,
-    /// When others were first and last seen to get another probe, since this gateway got its last.
+    /// When others were first and last seen to get another probe, since this gateway got its last, or stood still itself.
     others_moved: Option<(Instant, Instant)>,
 }
 
@@ -100,7 +100,10 @@ impl HubHealth {
             .any(|(gateway, probe)| known.get(gateway).is_some_and(|before| before != probe));
         if moved {
             let now = Instant::now();
-            let first = observed.others_moved.map_or(now, |(first, _)| first);
+            // A process that was stopped finds its own probes only after it has seen those of others.
+            let went_on = |last: Instant| now.duration_since(last) <= self.probe_patience / 2;
+            let span = observed.others_moved.filter(|(_, last)| went_on(*last));
+            let first = span.map_or(now, |(first, _)| first);
             observed.others_moved = Some((first, now));
         }
         observed.others = others;
@@ -233,6 +236,20 @@ mod tests {
         reports(&health, &[("other", 5)]);
         assert_eq!(failing(&health), ["probes"]);
         health.probe_arrived(probe(5));
+        assert_eq!(failing(&health), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_that_come_while_the_process_stands_still_are_not_missed() {
+        let health = healthy();
+        for number in 0..=2 {
+            reports(&health, &[("other", number)]);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        tokio::time::advance(PATIENCE).await;
+        health.channel_was_read();
+        health.redis_answered();
+        reports(&health, &[("other", 3)]);
         assert_eq!(failing(&health), [""; 0]);
     }
 
