@@ -7,27 +7,43 @@ import { nameOf, play, today } from './play.js';
 import { scenarios } from './scenarios/index.js';
 import { last, said, write } from './scorecard.js';
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { seed: { type: 'string' }, long: { type: 'boolean', default: false }, list: { type: 'boolean', default: false }, page: { type: 'boolean', default: false }, again: { type: 'boolean', default: false }, jobs: { type: 'string', default: '1' } },
-});
+const USAGE = 'usage: chaos/run [--long] [--seed N] [--page] [--again] [--jobs N] [NAME…], or chaos/run --list';
+const refuse = (problem) => {
+  console.error(`chaos: ${problem}\n${USAGE}`);
+  process.exit(64);
+};
+const asked = () => {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: { help: { type: 'boolean', default: false }, seed: { type: 'string' }, long: { type: 'boolean', default: false }, list: { type: 'boolean', default: false }, page: { type: 'boolean', default: false }, again: { type: 'boolean', default: false }, jobs: { type: 'string', default: '1' } },
+    });
+  } catch (problem) {
+    return refuse(problem.message);
+  }
+};
+const { values, positionals } = asked();
+if (values.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
+/** Reads a whole number, so that a typing error is not taken for another seed. */
+const whole = (name, least) => (/^\d+$/.test(values[name]) && Number(values[name]) >= least ? Number(values[name]) : refuse(`--${name} ${values[name]} is not a whole number from ${least} on`));
+const jobs = whole('jobs', 1);
+const seed = values.seed === undefined ? randomInt(2 ** 31) : whole('seed', 0);
 const form = values.long ? 'long' : 'short';
 if (values.list) {
   for (const { name, about, runs } of scenarios) console.log(`${name.padEnd(32)} ${runs.short.length === 0 ? '(long form only) ' : ''}${about}`);
   process.exit(0);
 }
 const named = scenarios.filter(({ name }) => positionals.length === 0 || positionals.some((part) => name.includes(part)));
-if (named.length === 0) {
-  console.error(`chaos: no scenario is named ${positionals.join(' or ')}; --list shows all`);
-  process.exit(64);
-}
+if (named.length === 0) refuse(`no scenario is named ${positionals.join(' or ')}; --list shows all`);
 /** Why a scenario can't be played. */
 const obstacle = ({ runs, lacks }) => (runs[form].length === 0 ? `has no ${form} form` : lacks?.() && `needs ${lacks()}`);
 const wanted = named.filter((scenario) => !obstacle(scenario));
 for (const scenario of named) if (obstacle(scenario)) console.error(`chaos: ${scenario.name} is not played: it ${obstacle(scenario)}`);
 // Whoever asked for it would take silence for success.
 if (positionals.length > 0 && wanted.length < named.length) process.exit(64);
-const seed = values.seed ? Number(values.seed) : randomInt(2 ** 31);
 console.log(`chaos: the ${form} form of ${wanted.length} scenarios with seed ${seed}`);
 const runs = wanted.flatMap((scenario) => scenario.runs[form].map((run) => ({ scenario, run })));
 /** How a run went the last time, if it held, today: the page names one day. */
@@ -48,7 +64,7 @@ const work = async () => {
     console.log(said(verdicts[place]));
   }
 };
-await Promise.all(Array.from({ length: Number(values.jobs) }, work));
+await Promise.all(Array.from({ length: jobs }, work));
 const text = write(verdicts);
 const broken = verdicts.filter(({ violations }) => violations.length > 0).length;
 console.log(`\n${text}`);
