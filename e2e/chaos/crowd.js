@@ -6,6 +6,8 @@ import { Link } from './link.js';
 
 /** Milliseconds between two joins. */
 const JOIN = 500;
+/** So many clients come at a time: the ways of services lead through this process as well, and must not stand still for long. */
+const GROUP = 200;
 
 export class Crowd {
   clients = [];
@@ -15,21 +17,31 @@ export class Crowd {
   /**
    * @param {import('./log.js').Log} log
    * @param {import('./fleet.js').Fleet} fleet
-   * @param {{ clients: number, rooms: string[], options?: (n: number) => object }} what
+   * @param {{ clients: number, rooms: string[], options?: (n: number) => object, direct?: boolean }} what `direct`: without a link
+   *   for each, which takes three more descriptors of this process
    */
-  static async gather(log, fleet, { clients, rooms, options = () => ({}) }) {
+  static async gather(log, fleet, { clients, rooms, options = () => ({}), direct = false }) {
     const crowd = new Crowd();
     Object.assign(crowd, { log, fleet, rooms });
     for (let n = 0; n < clients; n += 1) {
-      crowd.clients.push(await crowd.client(`client-${n}`, { home: fleet.of('gateway')[n % fleet.of('gateway').length], rooms: [rooms[n % rooms.length], rooms[(n + 1) % rooms.length]], options: options(n) }));
+      crowd.clients.push(await crowd.client(`client-${n}`, { home: fleet.of('gateway')[n % fleet.of('gateway').length], rooms: [rooms[n % rooms.length], rooms[(n + 1) % rooms.length]], options: options(n), direct }));
+      if (crowd.clients.length % GROUP === 0) await crowd.#settled();
     }
-    await until('all clients are settled', () => crowd.clients.every((client) => client.settled), 60_000);
+    await crowd.#settled();
     for (const gateway of fleet.of('gateway')) crowd.#join(await crowd.client(`joiner-${gateway}`, { home: gateway, strict: true }));
     return crowd;
   }
 
-  /** A client by a link of its own; `strict`: it goes nowhere but home; `log`: another, if nobody is to judge it. */
-  async client(name, { home, strict = false, rooms = [], options = {}, log = this.log }) {
+  #settled() {
+    return until('all clients are settled', () => this.clients.every((client) => client.settled), 60_000);
+  }
+
+  /**
+   * A client by a link of its own; `strict`: it goes nowhere but home; `direct`: so does this one, and has no link; `log`: another, if
+   * nobody is to judge it.
+   */
+  async client(name, { home, strict = false, direct = false, rooms = [], options = {}, log = this.log }) {
+    if (direct) return new Client(log, name, { link: { port: this.fleet.get(home).gatewayPort, close() {} }, gateway: () => home, rooms, options });
     let at = home;
     const link = await Link.to(() => {
       at = strict ? home : this.fleet.pick('gateway', home);
